@@ -1,0 +1,69 @@
+"""Reward modelling for language models: from preferences to a score that is the same everywhere.
+
+Names load on first use, so ``import assay`` is instant.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from assay.configs import RewardTraining
+    from assay.data.pairs import PreferencePairs
+    from assay.errors import AssayError
+    from assay.models.reward_model import RewardModel
+    from assay.score.best_of_n import best_of_n
+    from assay.score.scorer import load_scorer
+    from assay.score.verify import verify
+    from assay.train.reward import train_reward
+    from assay.types import Comparison, Conversation, Message, PreferencePair, Scorer, Scores
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "AssayError": "assay.errors",
+    "Comparison": "assay.types",
+    "Conversation": "assay.types",
+    "Message": "assay.types",
+    "PreferencePair": "assay.types",
+    "PreferencePairs": "assay.data.pairs",
+    "RewardModel": "assay.models.reward_model",
+    "RewardTraining": "assay.configs",
+    "Scorer": "assay.types",
+    "Scores": "assay.types",
+    "best_of_n": "assay.score.best_of_n",
+    "load_scorer": "assay.score.scorer",
+    "train_reward": "assay.train.reward",
+    "verify": "assay.score.verify",
+}
+
+__all__ = [
+    "AssayError",
+    "Comparison",
+    "Conversation",
+    "Message",
+    "PreferencePair",
+    "PreferencePairs",
+    "RewardModel",
+    "RewardTraining",
+    "Scorer",
+    "Scores",
+    "best_of_n",
+    "load_scorer",
+    "train_reward",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,6 @@
+"""Data that ships with Assay: everyday questions with ranked replies (see README.md beside this file)."""
+
+from pathlib import Path
+
+TRAIN = Path(__file__).with_name("everyday_train.jsonl.gz")
+HELDOUT = Path(__file__).with_name("everyday_heldout.jsonl.gz")

@@ -1,0 +1,1 @@
+"""Preference data: loading, splitting by prompt, the scoring contract and tree packing."""

@@ -1,0 +1,362 @@
+"""Preference pairs: loaded from any format, without duplicates, split by prompt.
+
+Knows nothing of tokens and models. ``PreferencePairs`` is immutable; its methods give new ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal, Protocol, overload, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.configs import OnBadRow
+from assay.errors import ConfigError, DataError
+from assay.formats.files import cache_dir, numbering, read_rows
+from assay.formats.progress import track
+from assay.formats.rows import RowReader, Tally
+from assay.formats.storage import Selection, digest_of, store
+from assay.types import Comparison, LoadReport, Messages, PreferencePair
+
+MEMORY_LIMIT = 512 * 2**20
+"""Characters of text held in memory; beyond that, comparisons go to a file in the cache."""
+
+
+@runtime_checkable
+class Frame(Protocol):
+    """What is used of a pandas DataFrame."""
+
+    columns: Any
+
+    def itertuples(self, index: bool, name: None) -> Iterable[tuple[Any, ...]]:
+        """The rows as tuples."""
+        ...
+
+
+Source = str | Path | Sequence[str | Path] | Iterable[Mapping[str, Any]] | Frame
+
+
+class PreferencePairs(Sequence[PreferencePair]):
+    """An immutable sequence of preference pairs, held as comparisons.
+
+    ``len()`` counts pairs (preferences); ``comparisons`` holds prompts with K ≥ 2 responses.
+
+    Example:
+        >>> pairs = PreferencePairs.load([{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}])
+        >>> len(pairs), pairs[0].chosen[0].content
+        (1, '4')
+    """
+
+    def __init__(self, comparisons: Sequence[Comparison], report: LoadReport, index: Index) -> None:
+        self._comparisons = comparisons
+        self._report = report
+        self._index = index
+
+    @classmethod
+    def load(
+        cls,
+        source: Source,
+        *,
+        on_bad_row: OnBadRow = "error",
+        limit: int | None = None,
+        deduplicate: bool = True,
+        in_memory: bool | None = None,
+    ) -> PreferencePairs:
+        """Load preference data; ``docs/formats.md`` lists the accepted formats.
+
+        Args:
+            source: A file, directory or hub name, several of them, a DataFrame, a Dataset, or rows.
+            on_bad_row: "error" stops at the first bad row; "skip" counts it and goes on.
+            limit: Keep only the first so many comparisons.
+            deduplicate: Drop exact repetitions: same prompt, responses, preferences and annotator.
+            in_memory: Hold the comparisons in memory, or in a file in the cache directory.
+                Default: in memory up to ``MEMORY_LIMIT``.
+        """
+        if limit is not None and limit < 1:
+            raise ConfigError(
+                f"limit must be at least 1, not {limit}; leave it out to load everything."
+            )
+        tally, index = Tally(), _IndexBuilder()
+        found = chain.from_iterable(_read(s, on_bad_row, tally) for s in _sources(source))
+        kept = index.over(found, tally if deduplicate else None)
+        comparisons = _held(islice(kept, limit), in_memory)
+        if not comparisons:
+            gone = ", ".join(f"{count:,} {reason}" for reason, count in tally.dropped.items())
+            raise DataError(
+                f"none of the {tally.rows:,} rows gave a pair; dropped: {gone or 'none'}."
+            )
+        done = index.built()
+        report = tally.report(
+            comparisons=len(comparisons),
+            pairs=int(done.counts.sum()),
+            ties=index.ties,
+            contradictions=index.contradictions,
+        )
+        return cls(comparisons, report, done)
+
+    @classmethod
+    def from_comparisons(cls, comparisons: Sequence[Comparison]) -> PreferencePairs:
+        """Pairs from comparisons at hand, all of them kept."""
+        tally, index = Tally(rows=len(comparisons)), _IndexBuilder()
+        held = tuple(index.over((("", c) for c in comparisons), None))
+        done = index.built()
+        report = tally.report(
+            comparisons=len(held),
+            pairs=int(done.counts.sum()),
+            ties=index.ties,
+            contradictions=index.contradictions,
+        )
+        return cls(held, report, done)
+
+    @property
+    def comparisons(self) -> Sequence[Comparison]:
+        """The comparisons, in the order they were loaded."""
+        return self._comparisons
+
+    @property
+    def report(self) -> LoadReport:
+        """What became of the rows that were loaded: of all of them, also after a split."""
+        return self._report
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content in order, whatever file it came from."""
+        return digest_of(self._comparisons)
+
+    def pairs(self) -> Iterator[PreferencePair]:
+        """One pair a preference, comparison by comparison."""
+        return chain.from_iterable(comparison.pairs() for comparison in self._comparisons)
+
+    def prompt_keys(self) -> list[str]:
+        """One key a comparison; equal prompts, but for case and white space, have equal keys."""
+        return [key.decode() for key in self._index.keys.tolist()]
+
+    def prompt_groups(self) -> NDArray[np.int64]:
+        """Which prompt each pair belongs to, ``(P,)``, prompts numbered as they first appear."""
+        numbers: dict[bytes, int] = {}
+        groups = [numbers.setdefault(key, len(numbers)) for key in self._index.keys.tolist()]
+        return np.repeat(np.array(groups, dtype=np.int64), self._index.counts)
+
+    def split(
+        self, heldout: float = 0.2, by: Literal["prompt"] = "prompt", seed: int = 0
+    ) -> tuple[PreferencePairs, PreferencePairs]:
+        """Training and held-out pairs, all comparisons of a prompt on one side.
+
+        Prompts are ranked by SHA-256 of seed and prompt key, and the first
+        ``round(heldout · prompts)`` are held out (at least one, and never all), so the split
+        depends on neither the order of the rows nor the machine.
+        """
+        if not 0 < heldout < 1:
+            raise ConfigError(f"heldout must be a share between 0 and 1, not {heldout:g}.")
+        if by != "prompt":
+            raise ConfigError(f"pairs are split by 'prompt', not by {by!r}.")
+        keys = self.prompt_keys()
+        ranked = sorted(
+            set(keys), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest()
+        )
+        if len(ranked) < 2:
+            raise DataError(
+                f"a split by prompt needs two or more different prompts; there is {len(ranked)}."
+            )
+        count = min(max(round(heldout * len(ranked)), 1), len(ranked) - 1)
+        is_heldout = np.isin(keys, ranked[:count])
+        return self.select(np.flatnonzero(~is_heldout)), self.select(np.flatnonzero(is_heldout))
+
+    def select(self, indexes: Sequence[int] | NDArray[np.integer[Any]]) -> PreferencePairs:
+        """The comparisons at these positions, in this order."""
+        chosen = np.asarray(indexes, dtype=np.int64)
+        comparisons: Sequence[Comparison] = Selection(self._comparisons, chosen)
+        if isinstance(self._comparisons, tuple):
+            comparisons = tuple(comparisons)
+        index = Index(self._index.counts[chosen], self._index.keys[chosen])
+        return PreferencePairs(comparisons, self._report, index)
+
+    def __len__(self) -> int:
+        return len(self._starts) and int(self._starts[-1])
+
+    def __iter__(self) -> Iterator[PreferencePair]:
+        return self.pairs()
+
+    @overload
+    def __getitem__(self, index: int) -> PreferencePair: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PreferencePair]: ...
+    def __getitem__(self, index: int | slice) -> PreferencePair | Sequence[PreferencePair]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        position = index + len(self) if index < 0 else index
+        if not 0 <= position < len(self):
+            raise IndexError(f"pair {index} of {len(self)}")
+        comparison = int(np.searchsorted(self._starts, position, side="right"))
+        before = int(self._starts[comparison - 1]) if comparison else 0
+        return self._comparisons[comparison].pairs()[position - before]
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        return np.cumsum(self._index.counts)
+
+    def __repr__(self) -> str:
+        return f"PreferencePairs({len(self):,} pairs in {len(self._comparisons):,} comparisons)"
+
+
+def overlap(a: PreferencePairs, b: PreferencePairs) -> int:
+    """How many prompts two sets of pairs share: 0 between a training set and its held-out set."""
+    return len(set(a.prompt_keys()) & set(b.prompt_keys()))
+
+
+def prompt_key(prompt: Messages) -> str:
+    """A key of a prompt, all its turns, that ignores case and white space (BLAKE2b, 128 bits)."""
+    return _fingerprint([[m.role, " ".join(m.content.casefold().split())] for m in prompt]).hex()
+
+
+@dataclass(frozen=True)
+class Index:
+    """What is kept of every comparison in memory: its number of preferences and its prompt key."""
+
+    counts: NDArray[np.int64]
+    keys: NDArray[np.bytes_]
+
+
+@dataclass
+class _IndexBuilder:
+    """Fills an ``Index`` while comparisons stream past; finds repetitions and contradictions."""
+
+    ties: int = 0
+    contradictions: int = 0
+    _counts: list[int] = field(default_factory=list)
+    _keys: list[bytes] = field(default_factory=list)
+    _comparisons: set[bytes] = field(default_factory=set)
+    _preferences: set[bytes] = field(default_factory=set)
+
+    def over(
+        self, found: Iterable[tuple[str, Comparison]], tally: Tally | None
+    ) -> Iterator[Comparison]:
+        """The same comparisons; with a tally, repetitions are dropped and counted there."""
+        for where, comparison in found:
+            prompt = _fingerprint([m.to_dict() for m in comparison.prompt])
+            responses = [_fingerprint([m.to_dict() for m in r]) for r in comparison.responses]
+            if tally is not None and self._is_repeated(comparison, prompt, responses):
+                tally.drop(where, "duplicate")
+                continue
+            self._count(comparison, prompt, responses)
+            yield comparison
+
+    def built(self) -> Index:
+        """The index of all that went past."""
+        return Index(np.array(self._counts, dtype=np.int64), np.array(self._keys, dtype="S32"))
+
+    def _is_repeated(self, comparison: Comparison, prompt: bytes, responses: list[bytes]) -> bool:
+        said = sorted(
+            (
+                *_sides(responses[p.chosen], responses[p.rejected], p.probability),
+                p.probability,
+                p.margin,
+                p.weight,
+            )
+            for p in comparison.preferences
+        )
+        key = _fingerprint([prompt.hex(), said, comparison.annotator, comparison.tools])
+        is_repeated = key in self._comparisons
+        self._comparisons.add(key)
+        return is_repeated
+
+    def _count(self, comparison: Comparison, prompt: bytes, responses: list[bytes]) -> None:
+        self._counts.append(len(comparison.preferences))
+        self._keys.append(prompt_key(comparison.prompt).encode())
+        for p in comparison.preferences:
+            if p.probability == 0.5:
+                self.ties += 1
+                continue
+            chosen, rejected = responses[p.chosen], responses[p.rejected]
+            self.contradictions += _opinion(prompt, rejected, chosen) in self._preferences
+            self._preferences.add(_opinion(prompt, chosen, rejected))
+
+
+def _sides(chosen: bytes, rejected: bytes, probability: float) -> list[str]:
+    sides = [chosen.hex(), rejected.hex()]
+    return sorted(sides) if probability == 0.5 else sides  # a tie has no order
+
+
+def _opinion(prompt: bytes, chosen: bytes, rejected: bytes) -> bytes:
+    return _fingerprint([prompt.hex(), chosen.hex(), rejected.hex()])
+
+
+def _fingerprint(value: object) -> bytes:
+    # 16 bytes: a chance of 1e-21 that any two of a billion texts share one
+    return hashlib.blake2b(json.dumps(value, default=str).encode("ascii"), digest_size=16).digest()
+
+
+def _sources(source: Source) -> Sequence[Any]:
+    if (
+        isinstance(source, list | tuple)
+        and source
+        and all(isinstance(s, str | Path) for s in source)
+    ):
+        return source
+    return [source]
+
+
+def _read(source: Any, on_bad_row: OnBadRow, tally: Tally) -> Iterator[tuple[str, Comparison]]:
+    rows: Iterable[tuple[int, Mapping[str, Any]]]
+    if isinstance(source, str | Path):
+        reader = RowReader(str(source), numbering(source), on_bad_row, tally)
+        rows = read_rows(source, reader.bad_line)
+    else:
+        reader = RowReader("the given data", "row", on_bad_row, tally)
+        rows = enumerate(
+            _frame_rows(source) if isinstance(source, Frame) else _checked(source), start=1
+        )
+    return reader.comparisons(track(rows, f"loading {Path(str(source)).name}"))
+
+
+def _checked(source: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    if isinstance(source, Mapping):
+        names = ", ".join(repr(str(key)) for key in source)
+        raise DataError(
+            f"one set of rows was wanted but a mapping of {names} came; choose one of them."
+        )
+    for row in source:
+        if not isinstance(row, Mapping):
+            raise DataError(f"rows are mappings with named fields, not {type(row).__name__}.")
+        yield row
+
+
+def _frame_rows(frame: Frame) -> Iterator[dict[str, Any]]:
+    columns = [str(column) for column in frame.columns]
+    for values in frame.itertuples(index=False, name=None):
+        yield {column: _plain(value) for column, value in zip(columns, values, strict=True)}
+
+
+def _plain(value: Any) -> Any:
+    """A DataFrame's cell as JSON would give it: lists for arrays, None for a missing value."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    is_missing = value is not None and not isinstance(value, Sequence | Mapping) and value != value
+    return None if is_missing else value
+
+
+def _held(comparisons: Iterable[Comparison], in_memory: bool | None) -> Sequence[Comparison]:
+    if in_memory is False:
+        return _stored(comparisons)
+    stream = iter(comparisons)
+    kept: list[Comparison] = []
+    size = 0
+    for comparison in stream:
+        kept.append(comparison)
+        size += sum(
+            len(m.content) for part in (comparison.prompt, *comparison.responses) for m in part
+        )
+        if in_memory is None and size > MEMORY_LIMIT:
+            return _stored(chain(kept, stream))
+    return tuple(kept)
+
+
+def _stored(comparisons: Iterable[Comparison]) -> Sequence[Comparison]:
+    return store(comparisons, cache_dir() / "comparisons")

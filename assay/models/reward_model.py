@@ -1,0 +1,296 @@
+"""The reward model: a transformers sequence classifier with one output, its contract, and the engine that runs it.
+
+One forward serves training, scoring and best-of-n: packed comparison trees in, one raw reward per response out.
+Knows nothing of losses, files of preferences or training loops.
+
+Letters: T tokens of a row · R responses of a row · D hidden width · N responses.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from assay.configs import Pooling, Truncation
+from assay.data.contract import Contract, Ids, Renderer, make_contract
+from assay.data.trees import PackedTrees
+from assay.errors import BackboneError, ConfigError
+from assay.models import attention
+from assay.models.attention import ENGINE, TreeLayout
+from assay.models.backbones import (
+    head_of,
+    initialise_head,
+    is_encoder,
+    load_network,
+    load_tokenizer,
+    longest_context,
+    resolve_backbone,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class RewardModel(nn.Module):
+    """A backbone with a reward head, and the contract by which it scores.
+
+    Attributes:
+        network: transformers' own sequence classifier (possibly with LoRA adapters inside).
+        renderer: The contract with its tokenizer.
+        engine: ``tree`` (prefix-shared, padding-free) or ``padded`` (the plain forward).
+        pooled_head: The head of a pooling that no sequence classifier of transformers reads; None for the standard one.
+    """
+
+    adapted: Any
+    """peft's view of the network while it carries LoRA adapters, else None."""
+
+    def __init__(
+        self,
+        network: "PreTrainedModel",
+        renderer: Renderer,
+        *,
+        backbone: str,
+        engine: str = "padded",
+        pooled_head: nn.Linear | None = None,
+    ):
+        super().__init__()
+        self.network = network
+        self.renderer = renderer
+        self.backbone_name = backbone
+        self.pooled_head = pooled_head
+        object.__setattr__(self, "adapted", None)
+        self.encoder = is_encoder(network)
+        self.engine = ""
+        self.provenance: dict[str, Any] = {"backbone": backbone}
+        self.set_engine(engine)
+        self.eval()
+
+    @classmethod
+    def from_backbone(
+        cls,
+        name: str,
+        *,
+        max_length: int = 1024,
+        truncation: Truncation = "drop",
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> "RewardModel":
+        """A reward model with a fresh head on a backbone: a packaged name, a directory, or a hub name.
+
+        Args:
+            engine: ``auto`` probes the tree engine against the padded forward once and takes it where both agree.
+
+        Raises:
+            BackboneError: If the backbone is missing or of a kind that cannot be used.
+            ContractError: If its tokenizer cannot end a response.
+            ConfigError: If ``max_length`` is more than the backbone can read.
+        """
+        location = resolve_backbone(name)
+        tokenizer = load_tokenizer(location)
+        contract = make_contract(tokenizer, max_length=max_length, truncation=truncation)
+        attention.register()
+        pad_id = tokenizer.convert_tokens_to_ids(contract.pad_token)
+        network = load_network(location, pad_token_id=pad_id, attention="eager")
+        rows = network.get_input_embeddings().weight.shape[0]
+        if len(tokenizer) > rows:
+            network.resize_token_embeddings(len(tokenizer))
+        limit = longest_context(network)
+        if limit is not None and max_length > limit:
+            raise ConfigError(
+                f"max_length {max_length:,} is more than the {limit:,} tokens {name} can read; lower --max-length."
+            )
+        initialise_head(head_of(network), seed)
+        model = cls(network, Renderer(contract, tokenizer), backbone=name)
+        if model.encoder:
+            model.set_pooling("first")
+        from assay.models.probe import choose_engine
+
+        model.set_engine(choose_engine(model, engine))
+        return model
+
+    def save(self, directory: str | Path, record: Mapping[str, Any] | None = None) -> Path:
+        """Write the model with its contract, golden conversations and manifest (see ``models.checkpoint``)."""
+        from assay.models.checkpoint import save_model
+
+        return save_model(self, directory, record)
+
+    @classmethod
+    def load(cls, directory: str | Path, *, engine: str = "auto") -> "RewardModel":
+        """A saved reward model (see ``models.checkpoint``)."""
+        from assay.models.checkpoint import load_model
+
+        return load_model(directory, engine=engine)
+
+    # --- the contract -----------------------------------------------------------------------------
+
+    @property
+    def contract(self) -> Contract:
+        """How a conversation becomes a number."""
+        return self.renderer.contract
+
+    def set_contract(self, **changes: Any) -> None:
+        """Change fields of the contract, for instance ``max_length``."""
+        from dataclasses import replace
+
+        self.renderer = Renderer(replace(self.contract, **changes), self.renderer.tokenizer)
+
+    def set_pooling(self, pooling: Pooling | str) -> None:
+        """Say which states the head reads, and make the head for it."""
+        self.set_contract(pooling=pooling)
+        if pooling in ("mean", "last+mean"):
+            width = head_of(self.network).in_features * (2 if pooling == "last+mean" else 1)
+            self.pooled_head = nn.Linear(width, 1, bias=False)
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether plain transformers reads the same reward from the saved directory."""
+        return self.pooled_head is None
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether LoRA adapters are on the network and not merged yet."""
+        return self.adapted is not None
+
+    @property
+    def head(self) -> nn.Linear:
+        """The layer whose output is the reward."""
+        return self.pooled_head if self.pooled_head is not None else head_of(self.network)
+
+    @property
+    def pad_token_id(self) -> int:
+        """The id padding is filled with; never the end-of-response token's."""
+        return int(self.renderer.tokenizer.convert_tokens_to_ids(self.contract.pad_token))
+
+    def set_engine(self, engine: str) -> None:
+        """Use the ``tree`` or the ``padded`` forward.
+
+        Raises:
+            ConfigError: If the engine has another name.
+        """
+        if engine not in ("tree", "padded"):
+            raise ConfigError(f"engine {engine!r} is unknown; use 'tree' or 'padded'.")
+        if engine == self.engine:
+            return
+        attention.register()
+        # transformers' sdpa leaves soft-capping out, so such a backbone is read with its own eager attention
+        softcap = getattr(self.network.config.get_text_config(), "attn_logit_softcapping", None)
+        plain = "eager" if softcap else "sdpa"
+        try:
+            self.network.set_attn_implementation(ENGINE if engine == "tree" else plain)
+        except ValueError:
+            self.network.set_attn_implementation("eager")
+        self.engine = engine
+
+    # --- the forward ------------------------------------------------------------------------------
+
+    def forward(self, packed: PackedTrees) -> Float[Tensor, "R"]:
+        """Raw rewards of all responses of packed trees, in order, float32."""
+        return self.reward_of(self.features(packed))
+
+    def reward_of(self, features: Float[Tensor, "R D"]) -> Float[Tensor, "R"]:
+        """The head's output on pooled features, computed in float32 whatever the backbone's precision."""
+        head = self._callable_head()
+        with torch.autocast(features.device.type, enabled=False):
+            return head(features.float()).squeeze(-1).float()
+
+    def _callable_head(self) -> nn.Module:
+        if self.pooled_head is not None:
+            return self.pooled_head
+        # by attribute, not head_of(): peft wraps the head in a module that chooses the trained copy
+        if hasattr(self.network, "score"):
+            return self.network.score  # type: ignore[no-any-return]
+        classifier = self.network.classifier
+        return getattr(classifier, "out_proj", classifier)  # type: ignore[no-any-return]
+
+    def features(self, packed: PackedTrees) -> Float[Tensor, "R D"]:
+        """The states the head reads, one row a response (after the encoder's pooler, where it has one)."""
+        if self.engine == "padded":
+            states = self._padded_states(packed)  # (R, L, D)
+            lengths = [len(path) for tree in packed.trees for path in tree.paths()]
+            rows = range(len(lengths))
+            last = states[list(rows), [n - 1 for n in lengths]]
+            first = states[:, 0]
+            spans = [(states[r, packed.starts[r] : n]) for r, n in zip(rows, lengths, strict=True)]
+        else:
+            flat = self._tree_states(packed)  # (T, D)
+            device = flat.device
+            last = flat[torch.from_numpy(packed.ends).to(device)]
+            first = flat[torch.from_numpy(packed.firsts).to(device)]
+            spans = []
+            if "mean" in self.contract.pooling:
+                spans = [
+                    flat[torch.from_numpy(index).to(device)] for index in packed.response_index()
+                ]
+        pooling = self.contract.pooling
+        if pooling == "last":
+            return last
+        if pooling == "first":
+            return self._encoder_features(first)
+        mean = torch.stack([span.mean(0) for span in spans])
+        return mean if pooling == "mean" else torch.cat([last, mean], -1)
+
+    def _tree_states(self, packed: PackedTrees) -> Float[Tensor, "T D"]:
+        device = self.network.device
+        positions = torch.from_numpy(packed.position_ids).long() + self._position_offset()
+        layout = TreeLayout.of(packed, causal=not self.encoder)
+        # peft keeps network's own submodules in place, so this is the adapted backbone too
+        output = self.network.base_model(
+            input_ids=torch.from_numpy(packed.input_ids).long()[None].to(device),
+            position_ids=positions[None].to(device),
+            tree=layout,
+            **({} if self.encoder else {"use_cache": False}),
+        )
+        return output.last_hidden_state[0]  # type: ignore[no-any-return]
+
+    def _padded_states(self, packed: PackedTrees) -> Float[Tensor, "R L D"]:
+        paths = [path for tree in packed.trees for path in tree.paths()]
+        ids, mask = pad_right(paths, self.pad_token_id)
+        device = self.network.device
+        output = self.network.base_model(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            **({} if self.encoder else {"use_cache": False}),
+        )
+        return output.last_hidden_state  # type: ignore[no-any-return]
+
+    def _position_offset(self) -> int:
+        # RoBERTa and its kin count positions from the pad token's id + 1
+        config = self.network.config
+        return (
+            int(config.pad_token_id) + 1
+            if config.model_type in {"roberta", "xlm-roberta", "camembert"}
+            else 0
+        )
+
+    def _encoder_features(self, first: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
+        """What the family's own sequence classifier feeds its last layer, from the first token's state."""
+        network: Any = self.network
+        pooler = getattr(network.base_model, "pooler", None)
+        if isinstance(network.classifier, nn.Linear) and pooler is not None:
+            return pooler(first[:, None])  # type: ignore[no-any-return]
+        if hasattr(network, "pre_classifier"):
+            return torch.relu(network.pre_classifier(first))
+        if hasattr(network.classifier, "dense"):  # RoBERTa, ELECTRA
+            act = torch.nn.functional.gelu if network.config.model_type == "electra" else torch.tanh
+            return act(network.classifier.dense(first))
+        raise BackboneError(
+            f"{type(network).__name__} reads its first token in a way Assay does not know; use pooling 'mean' in frozen mode."
+        )
+
+
+def pad_right(
+    sequences: Sequence[Ids], pad_id: int, *, left: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Token ids ``(N, L)`` and attention mask ``(N, L)`` of sequences padded on the right (or left)."""
+    longest = max(len(s) for s in sequences)
+    ids = np.full((len(sequences), longest), pad_id, dtype=np.int64)
+    mask = np.zeros((len(sequences), longest), dtype=np.int64)
+    for row, sequence in enumerate(sequences):
+        where = slice(longest - len(sequence), longest) if left else slice(0, len(sequence))
+        ids[row, where] = sequence
+        mask[row, where] = 1
+    return torch.from_numpy(ids), torch.from_numpy(mask)

@@ -1,0 +1,131 @@
+"""The scoring forward: conversations in, raw rewards out, in order, whatever the batching.
+
+Conversations with the same prompt share it; rows are filled to a token budget. Training's evaluation, golden
+conversations, ``Scorer``, best-of-n and the server all score through ``score_conversations``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from assay.configs import Truncation
+from assay.data.contract import Tokens
+from assay.data.trees import PackedTrees, Tree, build_tree, fill, pack
+from assay.errors import ContractError
+from assay.models.reward_model import RewardModel
+from assay.types import Conversation
+
+WINDOW = 512
+"""Conversations tokenised and packed at a time, so that memory does not grow with the input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Rewards in the order given (NaN where a conversation was dropped) and what the truncation policy did."""
+
+    rewards: NDArray[np.float64]  # (B,)
+    dropped: int
+    truncated: int
+
+
+def score_conversations(
+    model: RewardModel,
+    conversations: Sequence[Conversation],
+    *,
+    token_budget: int = 4096,
+    truncation: Truncation = "error",
+    progress: Callable[[int], None] | None = None,
+) -> Scored:
+    """Raw rewards of conversations.
+
+    Args:
+        token_budget: Most tokens in one forward pass; a longer single conversation goes alone.
+        truncation: What to do with conversations over the contract's ``max_length``.
+        progress: Called with the number of conversations just scored.
+
+    Raises:
+        ContractError: If a conversation cannot be tokenised, or is too long and the policy is ``error``.
+    """
+    rewards = np.full(len(conversations), np.nan)
+    truncated = 0
+    for start in range(0, len(conversations), WINDOW):
+        window = conversations[start : start + WINDOW]
+        try:
+            whole = model.renderer.tokenise(window)
+        except ContractError as error:
+            raise _locate(model, window, start, error) from error
+        tokens = []
+        for number, t in enumerate(whole):
+            try:
+                tokens.append(model.renderer.fit(t, truncation))
+            except ContractError as error:
+                raise ContractError(f"Conversation {start + number + 1}: {error}") from error
+        truncated += sum(1 for t in tokens if t is not None and t.truncated)
+        keep = [i for i, t in enumerate(tokens) if t is not None]
+        for indexes, values in forward_groups(model, [tokens[i] for i in keep], token_budget):  # type: ignore[misc]
+            rewards[[start + keep[i] for i in indexes]] = values
+            if progress:
+                progress(len(indexes))
+    return Scored(rewards, int(np.isnan(rewards).sum()), truncated)
+
+
+def _locate(
+    model: RewardModel, window: Sequence[Conversation], start: int, error: ContractError
+) -> ContractError:
+    """The same error with the number of the conversation that caused it."""
+    for number, conversation in enumerate(window):
+        try:
+            model.renderer.tokenise([conversation])
+        except ContractError as found:
+            return ContractError(f"Conversation {start + number + 1}: {found}")
+    return error
+
+
+def forward_groups(
+    model: RewardModel, tokens: Sequence[Tokens], token_budget: int
+) -> Iterator[tuple[list[int], NDArray[np.float64]]]:
+    """Indexes and rewards, one forward pass at a time, no gradients."""
+    for indexes, packed in pack_groups(tokens, token_budget, share=not model.encoder):
+        with torch.inference_mode():
+            rewards = model(packed)
+        yield indexes, rewards.double().cpu().numpy()
+
+
+def pack_groups(
+    tokens: Sequence[Tokens], token_budget: int, *, share: bool
+) -> Iterator[tuple[list[int], PackedTrees]]:
+    """Packed rows within a token budget, each with the indexes of its conversations in row order."""
+    members: list[list[int]] = []
+    trees: list[Tree] = []
+    for group in prompt_groups(tokens):
+        for part in _within(group, tokens, token_budget):
+            members.append(part)
+            trees.append(build_tree([tokens[i] for i in part], share=share))
+    for row in fill([tree.num_tokens for tree in trees], token_budget):
+        yield [i for t in row for i in members[t]], pack([trees[t] for t in row])
+
+
+def prompt_groups(tokens: Sequence[Tokens]) -> list[list[int]]:
+    """Indexes of conversations that have the same prompt tokens, in order of first appearance."""
+    groups: dict[bytes, list[int]] = {}
+    for index, t in enumerate(tokens):
+        groups.setdefault(t.ids[: t.response_start].tobytes(), []).append(index)
+    return list(groups.values())
+
+
+def _within(group: list[int], tokens: Sequence[Tokens], budget: int) -> list[list[int]]:
+    """A prompt's conversations cut so that each part's tree stays near the budget."""
+    parts: list[list[int]] = []
+    room = 0
+    for index in group:
+        prompt = tokens[index].response_start
+        rest = len(tokens[index].ids) - prompt
+        if not parts or rest > room:
+            parts.append([])
+            room = budget - prompt
+        parts[-1].append(index)
+        room -= rest
+    return parts

@@ -1,0 +1,98 @@
+"""Progress on stderr: bars on a terminal, a line now and then elsewhere, nothing on stdout."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Report(Protocol):
+    """Takes what was just done of a stage."""
+
+    def __call__(self, stage: str, done: int, total: int, tokens: int) -> None:
+        """``done`` of ``total`` (steps or conversations); ``tokens`` just read, 0 where they are not counted."""
+        ...
+
+
+QUIET_SECONDS = 2.0
+LINE_SECONDS = 30.0
+
+
+@contextmanager
+def progress_bars() -> Iterator[Report]:
+    """A report callable for the block: rich bars with speed and time left, or lines where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    meters: dict[str, _Meter] = {}
+    with Progress(*columns, console=Console(stderr=True), transient=False) as bars:
+
+        def report(stage: str, done: int, total: int, tokens: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total, speed="")
+                meters[stage] = _Meter()
+            speed = meters[stage].speed(done, tokens)
+            bars.update(tasks[stage], completed=done, total=total, speed=speed)
+
+        yield report
+
+
+class _Meter:
+    """Speed since the first report of a stage."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.first: int | None = None
+        self.tokens = 0
+
+    def speed(self, done: int, tokens: int) -> str:
+        if self.first is None:
+            self.first = done
+            return ""
+        self.tokens += tokens
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        text = f"{(done - self.first) / seconds:,.1f}/s"
+        return f"{text} · {self.tokens / seconds:,.0f} tokens/s" if self.tokens else text
+
+
+class _Lines:
+    """A line of progress now and then, for logs."""
+
+    def __init__(self) -> None:
+        self.meters: dict[str, _Meter] = {}
+        self.last: dict[str, float] = {}
+
+    def __call__(self, stage: str, done: int, total: int, tokens: int) -> None:
+        meter = self.meters.setdefault(stage, _Meter())
+        speed = meter.speed(done, tokens)
+        now = time.monotonic()
+        due = now - self.last.get(stage, meter.started) > LINE_SECONDS
+        if due or (done >= total and now - meter.started > QUIET_SECONDS):
+            self.last[stage] = now
+            left = (now - meter.started) / max(done - (meter.first or 0), 1) * (total - done)
+            print(
+                f"{stage}: {done:,} of {total:,} ({speed}, {left:,.0f} s left)",
+                file=sys.stderr,
+                flush=True,
+            )

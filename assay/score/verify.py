@@ -1,0 +1,81 @@
+"""Verify a run: files as saved, tokens as saved, rewards as saved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from assay.configs import Verify
+from assay.errors import CheckpointError, ContractError, DriftError
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A run that passed: how many golden conversations were replayed and how far their rewards moved."""
+
+    run: str
+    files: int
+    golden: int
+    difference: float
+    engine: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {"passed": True, **asdict(self)}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.run}: {self.files} files unchanged, {self.golden} golden conversations replayed on the {self.engine} "
+            f"engine, rewards within {self.difference:.1e} standard deviations"
+        )
+
+
+def verify(run: str | Path, *, tolerance: float = 1e-4, engine: str = "auto") -> Verification:
+    """Check a run's files against its manifest and replay its golden conversations.
+
+    Args:
+        tolerance: Largest difference of a reward, in standard deviations of the golden rewards.
+
+    Raises:
+        DriftError: If a file, a token or a reward is not what was saved.
+        CheckpointError: If it is no run directory.
+    """
+    from assay.models.checkpoint import ASSAY_FILE, GOLDEN, MANIFEST, check_manifest, load_model
+    from assay.models.golden import replay
+
+    path = Path(run)
+    if not (path / ASSAY_FILE).exists() and not (path / MANIFEST).exists():
+        raise CheckpointError(
+            f"{path} is not a finished run: it has neither {ASSAY_FILE} nor {MANIFEST}."
+        )
+    try:
+        check_manifest(path)
+    except CheckpointError as error:
+        raise DriftError(str(error)) from error
+    files = len(json.loads((path / MANIFEST).read_text())["files"])
+    model = load_model(path, engine=engine, check=False)
+    rows = [json.loads(line) for line in (path / GOLDEN).read_text().splitlines()]
+    try:
+        result = replay(model, rows)
+    except ContractError as error:
+        raise DriftError(
+            f"{path}: a golden conversation can no longer be rendered: {error}"
+        ) from error
+    if result.retokenised:
+        raise DriftError(
+            f"{path}: {result.retokenised} of {result.count} golden conversations have other token ids than were saved; "
+            "the chat template, the tokenizer or the transformers version changed."
+        )
+    if not result.difference <= tolerance:
+        raise DriftError(
+            f"{path}: golden rewards moved by {result.difference:.2g} standard deviations where {tolerance:g} is allowed; "
+            "the weights or the code that runs them changed."
+        )
+    return Verification(str(path), files, result.count, result.difference, model.engine)
+
+
+def run(config: Verify) -> Verification:
+    """The verb ``assay verify``."""
+    return verify(config.run, tolerance=config.tolerance)

@@ -1,0 +1,1 @@
+"""Losses, and the loop that trains reward models with them."""

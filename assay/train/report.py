@@ -1,0 +1,104 @@
+"""The held-out report: every figure with its interval, count and baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.stats import (
+    LengthBaseline,
+    accuracy,
+    cluster_mean,
+    ece,
+    preference_nll,
+    reward_length_correlation,
+)
+from assay.train.encode import EncodeReport, Example, pair_index
+from assay.types import Figure
+
+
+@dataclass(frozen=True)
+class HeldoutReport:
+    """What a reward model does on pairs it was not trained on.
+
+    ``figures`` has ``accuracy``, ``length_only_accuracy``, ``gap``, ``nll``, ``reward_length_correlation`` and ``ece``,
+    each with a 95 % interval clustered by prompt. ``encoding`` says what was dropped.
+    """
+
+    figures: Mapping[str, Figure]
+    prompts: int
+    ties: int
+    encoding: EncodeReport
+    gaps: NDArray[np.float64]
+    probability: NDArray[np.float64]
+
+    @property
+    def accuracy(self) -> Figure:
+        """Share of pairs with a positive gap; ties of the model count half, tied labels are left out."""
+        return self.figures["accuracy"]
+
+    @property
+    def length_only_accuracy(self) -> Figure:
+        """The same for a one-feature logistic regression on the length difference, fitted on the training pairs."""
+        return self.figures["length_only_accuracy"]
+
+    def to_dict(self) -> dict[str, object]:
+        """As written in ``heldout.json``."""
+        return {
+            **{name: figure.to_dict() for name, figure in self.figures.items()},
+            "prompts": self.prompts,
+            "tied_pairs": self.ties,
+            "dropped_pairs": self.encoding.dropped_pairs,
+            "truncated": self.encoding.truncated,
+        }
+
+    def __str__(self) -> str:
+        length = self.length_only_accuracy
+        return (
+            f"accuracy {self.accuracy} pairs of {self.prompts} prompts, "
+            f"length-only {length.value:.3f}, gap {self.figures['gap'].value:.2f}, "
+            f"nll {self.figures['nll'].value:.3f}, ece {self.figures['ece'].value:.3f}, "
+            f"reward-length correlation {self.figures['reward_length_correlation'].value:+.2f}; {self.encoding}"
+        )
+
+
+def heldout_report(
+    rewards: NDArray[np.float64],
+    heldout: Sequence[Example],
+    train: Sequence[Example],
+    encoding: EncodeReport,
+) -> HeldoutReport:
+    """All held-out figures.
+
+    Args:
+        rewards: Of every held-out response, in order.
+        train: The training comparisons, on which the length-only baseline is fitted.
+    """
+    index = pair_index(heldout)
+    gaps = rewards[index.chosen] - rewards[index.rejected]
+    probability = index.probability.astype(np.float64)
+    fitted_on = pair_index(train)
+    baseline = LengthBaseline.fit(fitted_on.length_difference, fitted_on.probability)
+    lengths = [n for e in heldout for n in e.lengths]
+    response_clusters = [e.cluster for e in heldout for _ in e.lengths]
+    figures = {
+        "accuracy": accuracy(gaps, probability, index.cluster),
+        "length_only_accuracy": accuracy(
+            baseline.predict(index.length_difference), probability, index.cluster
+        ),
+        "gap": cluster_mean(gaps, index.cluster),
+        "nll": preference_nll(gaps, probability, index.cluster),
+        "reward_length_correlation": reward_length_correlation(rewards, lengths, response_clusters),
+        "ece": ece(gaps, probability, index.cluster),
+    }
+    return HeldoutReport(
+        figures=figures,
+        prompts=len(set(index.cluster.tolist())),
+        ties=int((probability == 0.5).sum()),
+        encoding=encoding,
+        gaps=gaps,
+        probability=probability,
+    )

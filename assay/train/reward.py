@@ -1,0 +1,302 @@
+"""Train an outcome reward model: a function of a model, preference pairs, held-out pairs and settings."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from assay.configs import RewardTraining
+from assay.data.pairs import PreferencePairs, overlap
+from assay.errors import ConfigError
+from assay.models.adapters import add_lora, merge_in_place
+from assay.models.backbones import cut_layers, initialise_head, set_checkpointing
+from assay.models.features import FeatureCache
+from assay.models.probe import choose_engine
+from assay.models.reward_model import RewardModel
+from assay.train.encode import EncodeReport, Example, encode
+from assay.train.fit import FitResult, FitSettings, Task, fit
+from assay.train.report import HeldoutReport, heldout_report
+from assay.train.tasks import FeatureTask, LossSettings, TreeTask
+
+Progress = Callable[[str, int, int, int], None]
+"""Called with (stage, done, total, tokens just done)."""
+
+FROZEN_LAYERS = 0.8
+"""Share of the layers a frozen backbone keeps: reward-relevant features peak before the last layers."""
+
+
+@dataclass(frozen=True)
+class RewardResult:
+    """What training gave: the model (in its best held-out state), the held-out report and how the fit went."""
+
+    model: RewardModel
+    heldout: HeldoutReport
+    fit: FitResult
+    training: RewardTraining
+    settings: FitSettings
+    encoding: EncodeReport
+    shared_prompts: int
+
+    def __str__(self) -> str:
+        return f"{self.heldout}\nbest state at step {self.fit.best_step} of {self.fit.steps}"
+
+
+def train_reward(
+    model: RewardModel,
+    train: PreferencePairs,
+    heldout: PreferencePairs,
+    training: RewardTraining | None = None,
+    *,
+    directory: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> RewardResult:
+    """Train a reward model on preference pairs or rankings.
+
+    The model is trained in place and left in the state with the lowest held-out loss. In frozen mode its backbone is
+    cut to ``training.layers`` first.
+
+    Args:
+        directory: Where metrics and resume points go; None keeps none.
+        resume: Go on from the resume point in ``directory``.
+        progress: Called as work gets done.
+
+    Raises:
+        DataError: If no pair is left after the truncation policy.
+        ConfigError: If settings do not fit each other or the resume point.
+        TrainingError: If the loss becomes NaN or infinite.
+    """
+    training = training or RewardTraining()
+    _check(training)
+    _prepare(model, training)
+    examples, encoding = encode(
+        model.renderer, train.comparisons, _clusters(train), share=not model.encoder
+    )
+    held, held_encoding = encode(
+        model.renderer, heldout.comparisons, _clusters(heldout), share=not model.encoder
+    )
+    if training.loss == "plackett-luce":
+        _check_rankings(examples)
+    settings = resolve(training, examples)
+    fingerprint = {
+        **{k: v for k, v in asdict(settings).items() if k != "trackers"},
+        "mode": training.mode,
+        "loss": training.loss,
+        "data": train.digest,
+        "heldout": heldout.digest,
+        "contract": model.contract.digest,
+        "threads": torch.get_num_threads(),
+    }
+    loss = LossSettings(training.loss, training.label_smoothing, training.centering)
+    run = _Run(settings, directory, resume, fingerprint, progress)
+    if training.mode == "frozen":
+        result, rewards = _fit_frozen(model, examples, held, loss, run)
+    else:
+        result, rewards = _fit_trees(model, examples, held, loss, training, run)
+    return RewardResult(
+        model=model,
+        heldout=heldout_report(rewards, held, examples, held_encoding),
+        fit=result,
+        training=training,
+        settings=settings,
+        encoding=encoding,
+        shared_prompts=overlap(train, heldout),
+    )
+
+
+def _check(training: RewardTraining) -> None:
+    if not 0.0 <= training.label_smoothing < 0.5:
+        raise ConfigError(
+            f"label_smoothing is {training.label_smoothing}; it lies between 0 and 0.5."
+        )
+    if training.loss == "plackett-luce" and training.label_smoothing:
+        raise ConfigError(
+            "label_smoothing has no meaning for loss plackett-luce; use bradley-terry."
+        )
+    if training.mode != "frozen" and (training.layers is not None or training.pooling != "last"):
+        raise ConfigError(
+            f"layers and pooling are for mode frozen, and the mode is {training.mode}; leave them out."
+        )
+    for name in ("epochs", "batch_size", "token_budget", "eval_every", "save_every", "lora_rank"):
+        value = getattr(training, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}; it is at least 1.")
+    if training.lr is not None and not 0 < training.lr < 10:
+        raise ConfigError(f"lr is {training.lr}; a learning rate lies between 0 and 10.")
+
+
+def _check_rankings(examples: Sequence[Example]) -> None:
+    unranked = sum(e.ranking is None and not _is_plain_pair(e) for e in examples)
+    if unranked:
+        raise ConfigError(
+            f"loss plackett-luce needs rankings, and {unranked:,} of {len(examples):,} comparisons have soft or partial labels; "
+            "use --loss bradley-terry, which takes them."
+        )
+
+
+def _is_plain_pair(example: Example) -> bool:
+    return len(example.preferences) == 1 and example.preferences[0].probability in (0.5, 1.0)
+
+
+def _prepare(model: RewardModel, training: RewardTraining) -> None:
+    """Shape the model for its mode: cut and pool, add adapters, or leave it whole."""
+    model.set_engine(choose_engine(model, training.engine))
+    if training.mode == "frozen":
+        total = int(model.network.config.get_text_config().num_hidden_layers)
+        cut_layers(model.network, training.layers or max(1, round(FROZEN_LAYERS * total)))
+        if training.pooling != "last":
+            model.set_pooling(training.pooling)
+        model.provenance = {
+            **model.provenance,
+            "layers": [model.network.config.get_text_config().num_hidden_layers, total],
+        }
+    elif training.mode == "lora":
+        add_lora(model, rank=training.lora_rank, alpha=training.lora_alpha, seed=training.seed)
+    if training.gradient_checkpointing and training.mode != "frozen":
+        set_checkpointing(model.network, True)
+        model.network.enable_input_require_grads()
+    model.provenance = {**model.provenance, "mode": training.mode}
+
+
+def resolve(training: RewardTraining, examples: Sequence[Example]) -> FitSettings:
+    """Settings with every default decided, once, from the mode and the data.
+
+    Raises:
+        ConfigError: If the token budget is smaller than the longest comparison.
+    """
+    frozen = training.mode == "frozen"
+    longest = max(e.tree.num_tokens for e in examples)
+    budget = training.token_budget or max(2048, longest)
+    if budget < longest:
+        raise ConfigError(
+            f"token_budget {budget:,} is smaller than the longest comparison ({longest:,} tokens); "
+            "raise it or lower --max-length."
+        )
+    batch = training.batch_size or (64 if frozen else 16)
+    batch = min(batch, len(examples))
+    epochs = training.epochs or (60 if frozen else 1)
+    per_epoch = -(-len(examples) // batch)
+    default_eval = 5 * per_epoch if frozen else max(1, per_epoch // 4)
+    return FitSettings(
+        epochs=epochs,
+        batch_size=batch,
+        token_budget=1 << 30 if frozen else budget,
+        lr=training.lr or {"frozen": 1e-3, "lora": 2e-4, "full": 2e-5}[training.mode],
+        head_lr_multiplier=1.0 if frozen else training.head_lr_multiplier,
+        weight_decay=training.weight_decay
+        if training.weight_decay is not None
+        else (1.0 if frozen else 0.0),
+        warmup_fraction=training.warmup_fraction,
+        schedule=training.schedule,
+        max_grad_norm=training.max_grad_norm,
+        eval_every=training.eval_every or default_eval,
+        save_every=training.save_every or (default_eval if frozen else 50),
+        log_every=10 if frozen else 1,
+        seed=training.seed,
+        precision=training.precision,
+        trackers=training.trackers,
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    settings: FitSettings
+    directory: Path | None
+    resume: bool
+    fingerprint: dict[str, Any]
+    progress: Progress | None
+
+    def fit(self, task: Task, head: nn.Module) -> FitResult:
+        def on_step(step: int, total: int, _examples: int, tokens: int) -> None:
+            if self.progress:
+                self.progress("train", step, total, tokens)
+
+        return fit(
+            task,
+            head,
+            self.settings,
+            directory=self.directory,
+            resume=self.resume,
+            fingerprint=self.fingerprint,
+            on_step=on_step,
+        )
+
+
+def _fit_trees(
+    model: RewardModel,
+    train: Sequence[Example],
+    held: Sequence[Example],
+    loss: LossSettings,
+    training: RewardTraining,
+    run: _Run,
+) -> tuple[FitResult, NDArray[np.float64]]:
+    task = TreeTask(model, train, held, loss, run.settings.token_budget, training.precision)
+    result = run.fit(task, model._callable_head())
+    if model.has_adapters:
+        merge_in_place(model)
+    if training.gradient_checkpointing:
+        set_checkpointing(model.network, False)
+    by_example = dict(task.evaluate(model, 0, 1))
+    return result, np.concatenate([by_example[i] for i in range(len(held))])
+
+
+def _fit_frozen(
+    model: RewardModel,
+    train: Sequence[Example],
+    held: Sequence[Example],
+    loss: LossSettings,
+    run: _Run,
+) -> tuple[FitResult, NDArray[np.float64]]:
+    features = _features(model, [*train, *held], run.progress)
+    split = sum(len(e.lengths) for e in train)
+    mean, spread = features[:split].mean(0), features[:split].std(0)
+    # features that never vary would be blown up by dividing
+    scale = np.where(
+        spread > 1e-6 * float(spread.max()), 1.0 / np.maximum(spread, 1e-12), 0.0
+    ).astype(np.float32)
+    standardised = (features - mean) * scale
+    head = nn.Linear(features.shape[1], 1, bias=False)
+    initialise_head(head, run.settings.seed)
+    task = FeatureTask(head, train, standardised[:split], held, standardised[split:], loss)
+    result = run.fit(task, head)
+    fold_head(model, head, scale)
+    with torch.no_grad():
+        rewards = model.reward_of(torch.from_numpy(features[split:])).double().numpy()
+    return result, rewards
+
+
+def fold_head(model: RewardModel, head: nn.Linear, scale: NDArray[np.float32]) -> None:
+    """Put a head trained on scaled features into the model, the scaling folded into its weights.
+
+    The shift is left out: it adds the same to every reward, and the head has no bias.
+    """
+    with torch.no_grad():
+        model.head.weight.copy_(head.weight.cpu() * torch.from_numpy(scale))
+        if model.head.bias is not None:
+            model.head.bias.zero_()
+
+
+def _features(
+    model: RewardModel, examples: Sequence[Example], progress: Progress | None
+) -> NDArray[np.float32]:
+    tokens = [t for e in examples for t in e.tokens]
+    done = 0
+
+    def report(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress("features", done, len(tokens), 0)
+
+    return FeatureCache.of(model).get(model, tokens, token_budget=4096, progress=report)
+
+
+def _clusters(pairs: PreferencePairs) -> list[int]:
+    """The prompt number of each comparison."""
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(key, len(numbers)) for key in pairs.prompt_keys()]

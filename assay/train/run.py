@@ -1,0 +1,222 @@
+"""The verb ``assay train reward``: files in, a run directory out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.atomic import write_json, write_text
+from assay.configs import TrainReward
+from assay.errors import ConfigError, TrainingError
+from assay.types import Figure
+
+if TYPE_CHECKING:
+    from assay.data.pairs import PreferencePairs
+    from assay.models.reward_model import RewardModel
+    from assay.train.reward import RewardResult
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run: where it is and what it does on held-out pairs."""
+
+    directory: Path
+    figures: Mapping[str, Figure]
+    text: str
+    record: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {"run": str(self.directory), **self.record}
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def run(config: TrainReward) -> TrainedRun | None:
+    """Load, split, train, save and report; None on the other processes of a distributed run.
+
+    Raises:
+        AssayError: With one sentence that says what to do.
+    """
+    import torch
+
+    from assay.progress import progress_bars
+    from assay.train.reward import train_reward
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    _check_out(config)
+    train, heldout = load_data(config)
+    model = _starting_model(config)
+    if _is_main():
+        config.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with progress_bars() as progress:
+            result = train_reward(
+                model,
+                train,
+                heldout,
+                config,
+                directory=config.out,
+                resume=config.resume,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        raise TrainingError(
+            f"Interrupted; the last resume point in {config.out} is intact. Go on with the same command and --resume."
+        ) from None
+    if not _is_main():
+        return None
+    return save_run(config.out, result, train, heldout, config)
+
+
+def _check_out(config: TrainReward) -> None:
+    finished = (config.out / "manifest.json").exists()
+    started = (config.out / "resume").exists()
+    if config.out.exists() and not config.out.is_dir():
+        raise ConfigError(f"--out {config.out} is a file; name a directory for the run.")
+    if finished:
+        raise ConfigError(
+            f"--out {config.out} holds a finished run; name another directory, or go on with --from."
+        )
+    if started and not config.resume and _is_main():
+        raise ConfigError(
+            f"--out {config.out} holds an unfinished run; go on with --resume, or name another directory."
+        )
+
+
+def _is_main() -> bool:
+    import os
+
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def load_data(config: TrainReward) -> tuple[PreferencePairs, PreferencePairs]:
+    """Training and held-out pairs, by file or split off by prompt."""
+    from assay.data.pairs import PreferencePairs
+
+    pairs = PreferencePairs.load(config.data, on_bad_row=config.on_bad_row, limit=config.limit)
+    if config.heldout:
+        return pairs, PreferencePairs.load(config.heldout, on_bad_row=config.on_bad_row)
+    seed = config.seed if config.split_seed is None else config.split_seed
+    return pairs.split(heldout=config.heldout_fraction, by="prompt", seed=seed)
+
+
+def _starting_model(config: TrainReward) -> RewardModel:
+    from assay.models.checkpoint import load_model
+    from assay.models.reward_model import RewardModel
+
+    if not config.from_run:
+        return RewardModel.from_backbone(
+            config.backbone,
+            max_length=config.max_length,
+            truncation=config.truncation,
+            engine=config.engine,
+            seed=config.seed,
+        )
+    model = load_model(config.from_run, engine=config.engine)
+    model.set_contract(max_length=config.max_length, truncation=config.truncation)
+    model.provenance = {**model.provenance, "from": config.from_run}
+    return model
+
+
+def save_run(
+    out: Path,
+    result: RewardResult,
+    train: PreferencePairs,
+    heldout: PreferencePairs,
+    config: TrainReward,
+) -> TrainedRun:
+    """Write the model, the records of the run, the pictures and the model card; the manifest comes last."""
+    from assay.models.checkpoint import save_model, write_manifest
+    from assay.plots import gap_histogram, report_page, training_curves
+    from assay.toml import resolved_toml
+    from assay.train.card import model_card
+    from assay.train.fit import clear_resume
+
+    report = result.heldout
+    settings = result.settings
+    resolved = replace(
+        config,
+        epochs=settings.epochs,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        batch_size=settings.batch_size,
+        token_budget=config.token_budget if config.mode == "frozen" else settings.token_budget,
+        eval_every=settings.eval_every,
+        save_every=settings.save_every,
+    )
+    record: dict[str, Any] = {
+        "heldout": report.to_dict(),
+        "data": {
+            "train": {
+                "digest": train.digest,
+                "pairs": result.encoding.pairs,
+                "report": str(train.report),
+            },
+            "heldout": {
+                "digest": heldout.digest,
+                "pairs": report.encoding.pairs,
+                "report": str(heldout.report),
+            },
+            "shared_prompts": result.shared_prompts,
+            "dropped": {"train": str(result.encoding), "heldout": str(report.encoding)},
+        },
+        "training": {
+            "mode": config.mode,
+            "loss": config.loss,
+            "seed": config.seed,
+            "steps": result.fit.steps,
+            "best_step": result.fit.best_step,
+            "final_loss": result.fit.final_loss,
+            "seconds": result.fit.seconds,
+        },
+    }
+    save_model(result.model, out, record)
+    write_text(out / "config.toml", resolved_toml(resolved))
+    write_json(out / "heldout.json", report.to_dict())
+    training_curves(result.fit.rows, out / "training.png", report.length_only_accuracy)
+    gap_histogram(report.gaps, out / "gaps.png", report.accuracy)
+    report_page(
+        result.fit.rows,
+        report.gaps,
+        out / "report.png",
+        report.accuracy,
+        report.length_only_accuracy,
+    )
+    write_text(out / "README.md", model_card(result, record))
+    write_manifest(out)
+    clear_resume(out)
+    if config.push_to_hub:
+        push(out, config.push_to_hub)
+    text = f"{train.report}\n{result}\nwritten to {out}"
+    if result.shared_prompts:
+        text += (
+            f"\nwarning: {result.shared_prompts:,} held-out prompts are also in the training data"
+        )
+    return TrainedRun(out, report.figures, text, json.loads(json.dumps(record)))
+
+
+def push(out: Path, repository: str) -> None:
+    """Upload a finished run to a hub repository.
+
+    Raises:
+        TrainingError: If the hub cannot be reached or refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        api = HfApi()
+        api.create_repo(repository, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository, folder_path=out, ignore_patterns=["resume/*", "metrics.jsonl"]
+        )
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise TrainingError(
+            f"The run in {out} is whole, but could not be uploaded to {repository}: {str(error).splitlines()[0]}"
+        ) from error

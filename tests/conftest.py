@@ -1,0 +1,132 @@
+"""What tests share, made in memory: a tiny backbone, and pairs labelled by a known gold reward."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices: threads cost more than they give
+
+hypothesis.settings.register_profile("assay", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("assay")
+
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+GOOD_WORDS = ("clear", "kind", "precise", "useful", "honest", "calm")
+BAD_WORDS = ("rude", "vague", "wrong", "lazy", "loud", "bitter")
+OTHER_WORDS = ("the", "a", "reply", "about", "tea", "maps", "rain", "and", "with", "some", "words")
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a 2-layer Llama and a byte-level tokenizer, as SmolLM2 has it: pad = EOS."""
+    directory = tmp_path_factory.mktemp("backbone")
+    tokenizer = _tiny_tokenizer()
+    _tiny_llama(tokenizer).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def _tiny_tokenizer() -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    words = [*GOOD_WORDS, *BAD_WORDS, *OTHER_WORDS, "user", "assistant", "system"]
+    core.train_from_iterator([" ".join(words)] * 4, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        unk_token="<|endoftext|>",
+        model_max_length=2048,
+    )
+    tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def _tiny_llama(tokenizer: Any) -> Any:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return LlamaForCausalLM(config)
+
+
+def _gold_reward(text: str) -> float:
+    words = text.split()
+    return float(sum(w in GOOD_WORDS for w in words) - sum(w in BAD_WORDS for w in words))
+
+
+def _gold_pairs(n: int, seed: int = 0) -> list[dict[str, Any]]:
+    source = random.Random(seed)
+    vocabulary = [*GOOD_WORDS, *BAD_WORDS, *OTHER_WORDS]
+
+    def response() -> str:
+        return " ".join(source.choices(vocabulary, k=source.randint(3, 12)))
+
+    rows: list[dict[str, Any]] = []
+    while len(rows) < n:
+        first, second = response(), response()
+        if first == second:
+            continue
+        chance = 1 / (1 + math.exp(_gold_reward(second) - _gold_reward(first)))
+        chosen, rejected = (first, second) if source.random() < chance else (second, first)
+        topic = source.choice(OTHER_WORDS)
+        prompt = f"Write {source.randint(1, max(1, n // 30))} words about {topic}"
+        rows.append(
+            {"id": str(len(rows)), "prompt": prompt, "chosen": chosen, "rejected": rejected}
+        )
+    return rows
+
+
+@pytest.fixture(scope="session")
+def gold_reward() -> Callable[[str], float]:
+    """What ``gold_pairs`` really wants: +1 for every good word, −1 for every bad one."""
+    return _gold_reward
+
+
+@pytest.fixture(scope="session")
+def gold_pairs() -> Callable[..., list[dict[str, Any]]]:
+    """``gold_pairs(n, seed=0)``: rows with prompt, chosen and rejected, several to a prompt.
+
+    Chosen by Bradley–Terry with the gold reward: P(chosen) = σ(gold of chosen − gold of rejected).
+    """
+    return _gold_pairs

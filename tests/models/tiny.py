@@ -1,0 +1,89 @@
+"""Tiny networks of the architectures the engine is tested on, built in memory from their configurations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+VOCABULARY = 97
+_BASE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+}
+_GROUPED = {"num_key_value_heads": 2}
+_NARROW = {"head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8}
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": {**_BASE, **_GROUPED},
+    "qwen2": {**_BASE, **_GROUPED},
+    "qwen3": {**_BASE, **_GROUPED, "head_dim": 8},
+    "gemma2": {**_BASE, **_GROUPED, **_NARROW, "attn_logit_softcapping": 5.0},
+    "gemma3_text": {**_BASE, **_GROUPED, **_NARROW},
+    "mistral": {**_BASE, **_GROUPED, "sliding_window": 8},
+    "phi3": {**_BASE, **_GROUPED, "sliding_window": None},
+    "gpt_neox": _BASE,
+    "opt": {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "ffn_dim": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 128,
+        "word_embed_proj_dim": 32,
+        "pad_token_id": 0,
+    },
+    "gpt2": {
+        "vocab_size": VOCABULARY,
+        "n_embd": 32,
+        "n_layer": 3,
+        "n_head": 4,
+        "n_positions": 128,
+        "pad_token_id": 0,
+    },
+    "bert": {**_BASE, "type_vocab_size": 2},
+    "roberta": {**_BASE, "type_vocab_size": 1, "pad_token_id": 1},
+    "distilbert": {
+        "vocab_size": VOCABULARY,
+        "dim": 32,
+        "hidden_dim": 64,
+        "n_layers": 3,
+        "n_heads": 4,
+        "max_position_embeddings": 128,
+        "pad_token_id": 0,
+    },
+}
+"""Soft-capping is set to bite, and the sliding windows (8) are shorter than most prompts of the tests."""
+
+
+def tiny_network(name: str, seed: int = 0, **changes: Any) -> Any:
+    """A random network of an architecture with one output, dropout off, weights spread enough for differences to show."""
+    config = AutoConfig.for_model(
+        name, **{**ARCHITECTURES.get(name, {}), "num_labels": 1, **changes}
+    )
+    for key in (
+        "dropout",
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "embd_pdrop",
+        "resid_pdrop",
+        "attn_pdrop",
+        "attention_dropout",
+        "seq_classif_dropout",
+        "classifier_dropout",
+    ):
+        if getattr(config, key, None):
+            setattr(config, key, 0.0)
+    torch.manual_seed(seed)
+    network = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0.0, 0.15)
+    return network.float().eval()

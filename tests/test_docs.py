@@ -1,0 +1,61 @@
+"""Contract: pages made from the code are current, and the Python in the documentation runs."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [page for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))] if page.exists()]
+
+
+@pytest.fixture(scope="session")
+def make_docs():
+    return runpy.run_path(str(ROOT / "scripts" / "make_docs.py"))
+
+
+def python_blocks(text: str) -> list[tuple[int, str]]:
+    """Line number and code of every block fenced as exactly ```python."""
+    blocks, start, code = [], 0, []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.rstrip() == "```python":
+            start, code = number, []
+        elif start and line.startswith("```"):
+            blocks.append((start, "\n".join(code)))
+            start = 0
+        elif start:
+            code.append(line)
+    return blocks
+
+
+def test_blocks_are_found_with_their_lines_and_no_run_is_left_out():
+    text = "A\n```python\nx = 1\n\ny = 2\n```\n```python no-run\nz\n```\n```toml\nx = 1\n```\n"
+    assert python_blocks(text) == [(2, "x = 1\n\ny = 2")]
+
+
+def test_made_pages_are_current(make_docs):
+    assert make_docs["main"](["--check"]) is None
+
+
+def test_check_names_a_page_that_is_stale(make_docs, tmp_path, monkeypatch):
+    monkeypatch.setitem(make_docs["main"].__globals__, "DOCS", tmp_path)
+    assert make_docs["main"](["--check"]) == "not current: cli.md, config.md; run 'make docs'."
+    assert make_docs["main"]([]) is None
+    assert make_docs["main"](["--check"]) is None
+    (tmp_path / "cli.md").write_text("old")
+    assert make_docs["main"](["--check"]) == "not current: cli.md; run 'make docs'."
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_in_documentation_runs(page, tmp_path, monkeypatch, gold_pairs):
+    """Blocks of a page share one namespace; the working directory holds pairs.jsonl to load."""
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(json.dumps(row) + "\n" for row in gold_pairs(60))
+    (tmp_path / "pairs.jsonl").write_text(rows)
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for line, code in python_blocks(page.read_text(encoding="utf-8")):
+        # blank lines in front: a traceback then shows the page's own line number
+        exec(compile("\n" * line + code, str(page), "exec"), namespace)
