@@ -13,7 +13,7 @@ from typing import Any
 
 @contextmanager
 def written(path: str | Path) -> Iterator[Path]:
-    """A temporary path to write to, renamed to ``path`` when the block ends without an error, removed otherwise."""
+    """A temporary path, renamed to ``path`` when the block ends without an error, else removed."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")

@@ -1,7 +1,7 @@
 """Every error a user can cause, each one sentence: what was wanted, what came, where, what to do.
 
-Each class also inherits the fitting built-in, so ``except ValueError`` keeps working. The command line
-prints the sentence alone and exits with ``exit_code``; ``--traceback`` shows the rest.
+Each class also inherits the fitting built-in, so ``except ValueError`` keeps working. The command
+line prints the sentence alone and exits with ``exit_code``; ``--traceback`` shows the rest.
 """
 
 

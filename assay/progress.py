@@ -6,14 +6,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Report(Protocol):
     """Takes what was just done of a stage."""
 
     def __call__(self, stage: str, done: int, total: int, tokens: int) -> None:
-        """``done`` of ``total`` (steps or conversations); ``tokens`` just read, 0 where they are not counted."""
+        """``done`` of ``total`` (steps, conversations); ``tokens`` just read, 0 where uncounted."""
         ...
 
 
@@ -23,7 +24,7 @@ LINE_SECONDS = 30.0
 
 @contextmanager
 def progress_bars() -> Iterator[Report]:
-    """A report callable for the block: rich bars with speed and time left, or lines where stderr is no terminal."""
+    """A report for the block: bars with speed and time left, or lines if stderr is no terminal."""
     if not sys.stderr.isatty():
         yield _Lines()
         return

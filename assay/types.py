@@ -1,4 +1,6 @@
-"""Records that stages hand to each other, and the Scorer contract. Knows nothing of torch, files or models.
+"""Records that stages hand to each other, and the Scorer contract.
+
+Knows nothing of torch, files or models.
 
 Letters: B conversations · K responses of one comparison · P preferences.
 """
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 class Message:
     """One turn of a conversation.
 
-    ``extra`` carries what chat templates may read besides (``tool_calls``, ``name``, ``tool_call_id``).
+    ``extra`` carries what chat templates may read besides (``tool_calls``, ``name``,
+    ``tool_call_id``).
     """
 
     role: str
@@ -36,7 +39,7 @@ Messages = tuple[Message, ...]
 def as_messages(
     value: str | Message | Sequence[Message | Mapping[str, Any]], role: str
 ) -> Messages:
-    """Messages from a text (one message of that role), a message, or a list of messages or dictionaries."""
+    """Messages from a text (one of that role), a message, or a list of messages or dictionaries."""
     if isinstance(value, str):
         return (Message(role, value),)
     if isinstance(value, Message):
@@ -99,10 +102,11 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A prompt with K ≥ 2 responses and what was judged of them: the unit of loading, splitting and training.
+    """A prompt with K ≥ 2 responses and what was judged of them.
 
-    A pair is K = 2 with one preference. A ranking of K has ``ranking``, groups of response indexes best first
-    (a group of several is a tie), and its C(K, 2) preferences spelled out in ``preferences``.
+    The unit of loading, splitting and training. A pair is K = 2 with one preference. A ranking of K
+    has ``ranking``, groups of response indexes best first (a group of several is a tie), and its
+    C(K, 2) preferences spelled out in ``preferences``.
     """
 
     prompt: Messages
@@ -172,7 +176,7 @@ class PreferencePair:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Rewards of B conversations, in the order they were given, and their standard deviation where known."""
+    """Rewards of B conversations, in the order given, and their standard deviation where known."""
 
     reward: NDArray[np.float64]  # (B,)
     std: NDArray[np.float64] | None = None  # (B,)
@@ -197,7 +201,7 @@ class Figure:
     n: int
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """As written in ``heldout.json``; what could not be measured is null, as JSON has no NaN."""
+        """As written in ``heldout.json``; what could not be measured is null: JSON has no NaN."""
         low, high, value = (None if math.isnan(x) else x for x in (self.low, self.high, self.value))
         return {"value": value, "low": low, "high": high, "n": self.n}
 
@@ -217,9 +221,9 @@ class Dropped:
 class LoadReport:
     """What became of the rows of a preference file: nothing vanishes silently.
 
-    ``dropped`` maps a reason ("identical responses", "duplicate", …) to its count; ``examples`` keeps the first
-    few places of each. ``ties`` counts preferences with probability 0.5. ``contradictions`` counts
-    pairs that were kept although an earlier one says their opposite.
+    ``dropped`` maps a reason ("identical responses", "duplicate", …) to its count; ``examples``
+    keeps the first few places of each. ``ties`` counts preferences with probability 0.5.
+    ``contradictions`` counts pairs that were kept although an earlier one says their opposite.
     """
 
     rows: int

@@ -1,7 +1,7 @@
 """The scoring contract: how a conversation becomes the tokens whose last one is scored.
 
-Every stage (training, scoring, serving, RL) renders and tokenises through here, and only here, so a conversation
-is the same token ids everywhere. The contract knows nothing of models and tensors.
+Every stage (training, scoring, serving, RL) renders and tokenises through here, and only here, so a
+conversation is the same token ids everywhere. The contract knows nothing of models and tensors.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ Ids = NDArray[np.int32]
 class Contract:
     """How a conversation becomes a number, as saved in ``assay.json``.
 
-    The scored token is the last one of the tokenised conversation, and that is the end-of-response token;
-    ``pooling`` says which states the head reads (``first`` is an encoder's own reading).
+    The scored token is the last one of the tokenised conversation, and that is the end-of-response
+    token; ``pooling`` says which states the head reads (``first`` is an encoder's own reading).
     """
 
     chat_template: str
@@ -103,8 +103,9 @@ class Contract:
 class Tokens:
     """A tokenised conversation.
 
-    ``response_start`` is the index of the first token that belongs to the response (to the turn's end: the last
-    one is the end-of-response token). ``truncated`` counts the prompt tokens cut from the left.
+    ``response_start`` is the index of the first token that belongs to the response (to the turn's
+    end: the last one is the end-of-response token). ``truncated`` counts the prompt tokens cut from
+    the left.
     """
 
     ids: Ids
@@ -123,7 +124,8 @@ class Renderer:
         """The conversation as the text that is tokenised; it ends in the end-of-response token.
 
         Raises:
-            ContractError: If the template refuses the conversation, or a message contains the end-of-response token.
+            ContractError: If the template refuses the conversation, or a message contains the
+                end-of-response token.
         """
         if not conversation.response:
             raise ContractError(
@@ -133,7 +135,8 @@ class Renderer:
         for message in conversation.messages:
             if end in message.content:
                 raise ContractError(
-                    f"A message contains the end-of-response token {end!r} as text; remove it from the message."
+                    f"A message contains the end-of-response token {end!r} as text; "
+                    "remove it from the message."
                 )
         text = self._apply(conversation.messages, conversation.tools, generation_prompt=False)
         if not text.endswith(end):
@@ -163,7 +166,8 @@ class Renderer:
         """Each conversation whole, as token ids, not yet cut to ``max_length``.
 
         Raises:
-            ContractError: If a conversation cannot be rendered or does not end in exactly one end-of-response token.
+            ContractError: If a conversation cannot be rendered or does not end in exactly one
+                end-of-response token.
         """
         if not conversations:
             return []
@@ -186,15 +190,15 @@ class Renderer:
         end = self.contract.end_of_response_id
         if ids[-1] != end:
             raise ContractError(
-                f"The conversation's last token is {ids[-1]} where the end-of-response token {end} was wanted; "
-                "the tokenizer splits or merges it."
+                f"The conversation's last token is {ids[-1]} where the end-of-response token {end} "
+                "was wanted; the tokenizer splits or merges it."
             )
 
     def fit(self, tokens: Tokens, truncation: Truncation | None = None) -> Tokens | None:
-        """The tokens within ``max_length``, by the truncation policy; None says they are to be dropped.
+        """The tokens within ``max_length``, by the truncation policy; None: they are to be dropped.
 
-        ``truncate-left`` cuts the prompt from the left, keeps a leading special token, and keeps the response and its
-        end; a response that is too long by itself is dropped.
+        ``truncate-left`` cuts the prompt from the left, keeps a leading special token, and keeps
+        the response and its end; a response that is too long by itself is dropped.
 
         Raises:
             ContractError: If the policy is ``error`` and the tokens are too many.
@@ -236,7 +240,7 @@ def apply_template(
     *,
     generation_prompt: bool,
 ) -> str:
-    """The template's text of messages, with what the template says when it refuses as a ContractError."""
+    """The template's text of messages; what it says when it refuses becomes a ContractError."""
     from jinja2.exceptions import TemplateError
 
     try:
@@ -263,10 +267,11 @@ def make_contract(
     truncation: Truncation = "drop",
     pooling: Pooling | str = "last",
 ) -> Contract:
-    """A contract from a backbone's tokenizer, whose chat template and pad token are set to serve plain loaders too.
+    """A contract from a backbone's tokenizer, which is changed so that plain loaders score alike.
 
-    The template is frozen in time and wrapped so that a finished conversation ends at its end-of-response token; the
-    pad token is made another one than that, because transformers scores the rightmost token that is not the pad token.
+    The template is frozen in time and wrapped so that a finished conversation ends at its
+    end-of-response token; the pad token is made another one than that, because transformers scores
+    the rightmost token that is not the pad token. Both are set on the tokenizer.
 
     Raises:
         ContractError: If no end-of-response token can be found.
@@ -316,12 +321,14 @@ def plain_template(tokenizer: PreTrainedTokenizerBase) -> str:
     """``User: …`` and ``Assistant: …`` between the tokens this tokenizer itself puts around a text.
 
     Raises:
-        ContractError: If the tokenizer has neither an EOS nor a separator token to end a response with.
+        ContractError: If the tokenizer has neither an EOS nor a separator token to end a response
+            with.
     """
     end = tokenizer.eos_token or tokenizer.sep_token
     if not end:
         raise ContractError(
-            "The tokenizer has no chat template, no EOS and no separator token; a response needs a token that ends it."
+            "The tokenizer has no chat template, no EOS and no separator token; "
+            "a response needs a token that ends it."
         )
     # Ask by encoding: add_bos_token is not on every tokenizer, and says nothing of [CLS].
     bare, full = (
@@ -333,7 +340,7 @@ def plain_template(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def freeze_dates(template: str) -> tuple[str, str | None]:
-    """The template with today's date replaced by a fixed one, and that date where there was one to replace.
+    """The template with a fixed date in place of today's, and that date if one was replaced.
 
     Raises:
         ContractError: If the template asks for the date in a way that cannot be replaced.
@@ -347,14 +354,14 @@ def freeze_dates(template: str) -> tuple[str, str | None]:
     # Llama 3 asks "is strftime_now defined"; with the call gone both branches are the same date.
     if "strftime_now(" in frozen:
         raise ContractError(
-            "The chat template asks for today's date with a computed format, so rewards would change from day to day; "
-            "save the tokenizer with a template that names a date."
+            "The chat template asks for today's date with a computed format, so rewards would "
+            "change from day to day; save the tokenizer with a template that names a date."
         )
     return frozen, FROZEN_DATE
 
 
 def end_of_response(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
-    """The special token that the template puts right after a response, or the EOS token where it puts none.
+    """The special token the template puts right after a response, or EOS where it puts none.
 
     Raises:
         ContractError: If there is neither.
@@ -378,7 +385,7 @@ def end_of_response(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
 
 
 def end_template_at(template: str, end: str) -> str:
-    """The template wrapped so that a finished conversation stops at (or is given) its end-of-response token."""
+    """The template wrapped so that a finished conversation stops at its (or a new) end token."""
     literal = json.dumps(end, ensure_ascii=False)
     if f"rpartition({literal})" in template:
         return template
@@ -392,7 +399,7 @@ def end_template_at(template: str, end: str) -> str:
 
 
 def choose_pad(tokenizer: PreTrainedTokenizerBase, end: str) -> str:
-    """A pad token that is not the end-of-response token, from the tokenizer's own special tokens if it has one."""
+    """A pad token other than the end-of-response token, the tokenizer's own if it can be."""
     current = tokenizer.pad_token
     if current and str(current) != end:
         return str(current)

@@ -221,7 +221,7 @@ class Index:
     """What is kept of every comparison in memory: its number of preferences and its prompt key."""
 
     counts: NDArray[np.int64]
-    keys: NDArray[np.bytes_]
+    keys: NDArray[Any]  # of 32 bytes each
 
 
 @dataclass
@@ -305,15 +305,15 @@ def _sources(source: Source) -> Sequence[Any]:
 
 def _read(source: Any, on_bad_row: OnBadRow, tally: Tally) -> Iterator[tuple[str, Comparison]]:
     rows: Iterable[tuple[int, Mapping[str, Any]]]
+    name = str(source) if isinstance(source, str | Path) else "the given data"
     if isinstance(source, str | Path):
-        reader = RowReader(str(source), numbering(source), on_bad_row, tally)
+        reader = RowReader(name, numbering(source), on_bad_row, tally)
         rows = read_rows(source, reader.bad_line)
     else:
-        reader = RowReader("the given data", "row", on_bad_row, tally)
-        rows = enumerate(
-            _frame_rows(source) if isinstance(source, Frame) else _checked(source), start=1
-        )
-    return reader.comparisons(track(rows, f"loading {Path(str(source)).name}"))
+        reader = RowReader(name, "row", on_bad_row, tally)
+        given = _frame_rows(source) if isinstance(source, Frame) else _checked(source)
+        rows = enumerate(given, start=1)
+    return reader.comparisons(track(rows, f"loading {name}"))
 
 
 def _checked(source: Iterable[Any]) -> Iterator[Mapping[str, Any]]:

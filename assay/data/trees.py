@@ -16,9 +16,10 @@ from assay.data.contract import Ids, Tokens, common_prefix
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One prompt with K continuations: the longest common token prefix, and the rest of each conversation.
+    """One prompt with K continuations: the longest common token prefix, and every rest.
 
-    ``starts`` are the positions where each response begins, counted from the conversation's first token.
+    ``starts`` are the positions where each response begins, counted from the conversation's first
+    token.
     """
 
     prefix: Ids
@@ -36,7 +37,9 @@ class Tree:
 
 
 def build_tree(conversations: Sequence[Tokens], *, share: bool = True) -> Tree:
-    """The tree of conversations over their longest common prefix, which ends before the shortest one's last token.
+    """The tree of conversations over their longest common prefix.
+
+    The prefix ends before the shortest conversation's last token.
 
     Args:
         share: False keeps every conversation whole (encoders, where every token sees the response).
@@ -55,7 +58,7 @@ def build_tree(conversations: Sequence[Tokens], *, share: bool = True) -> Tree:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Where a tree lies in its row: its first token, its prefix's length and the lengths of its rests."""
+    """Where a tree lies in its row: its first token, the lengths of its prefix and its rests."""
 
     start: int
     prefix: int
@@ -66,7 +69,8 @@ class Segment:
 class PackedTrees:
     """Trees laid end to end in one row without padding: ``prefix, rest 1, …, rest K, prefix, …``.
 
-    ``position_ids`` of every rest go on from its prefix's end. Responses are numbered through all trees in order.
+    ``position_ids`` of every rest go on from its prefix's end. Responses are numbered through all
+    trees in order.
     """
 
     input_ids: Ids  # (T,)
@@ -88,7 +92,7 @@ class PackedTrees:
         return len(self.ends)
 
     def response_index(self) -> list[NDArray[np.int64]]:
-        """For each response, the row indexes of its own tokens (some may lie in the shared prefix)."""
+        """Each response's row indexes of its own tokens (some may lie in the shared prefix)."""
         indexes = []
         response = 0
         for segment in self.segments:
@@ -134,9 +138,10 @@ def pack(trees: Sequence[Tree]) -> PackedTrees:
 
 
 def fill(costs: Sequence[int], budget: int) -> list[list[int]]:
-    """Groups of indexes whose costs stay within the budget, longest first; one over the budget stands alone.
+    """Groups of indexes with costs within the budget, longest first; one over it stands alone.
 
-    Filling by length keeps the number of groups, and so of forward passes, near ``sum(costs) / budget``.
+    Filling by length keeps the number of groups, and so of forward passes, near
+    ``sum(costs) / budget``.
     """
     groups: list[list[int]] = []
     room: list[int] = []

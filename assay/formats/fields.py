@@ -166,9 +166,9 @@ def labels(row: Row, subset: str = "subset") -> dict[str, Any]:
 
 
 def _tools(value: object) -> tuple[Mapping[str, Any], ...] | None:
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = json.loads(value.strip() or "null")
         except ValueError as error:
             raise RowError(f"'tools' is text but not JSON ({error})", "wrong type") from error
     if not value:

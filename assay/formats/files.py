@@ -13,9 +13,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from difflib import get_close_matches
+from io import BufferedIOBase
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from assay.atomic import written
 from assay.errors import DataError, TrainingError
@@ -153,8 +154,8 @@ def _check_suffix(path: Path) -> None:
         raise DataError(f"{path} has the suffix {path.suffix!r}; preference data is {_FORMATS}.")
 
 
-def _open_json(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+def _open_json(path: Path) -> BufferedIOBase:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
 def _is_array(path: Path) -> bool:
@@ -186,7 +187,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             for number, line in enumerate(file, start=1):
                 text = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
                 if text.strip():
-                    yield number, text
+                    yield number, text.rstrip()  # a broken line's column is then its last
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path} is damaged after line {number}: {error}.") from error
 

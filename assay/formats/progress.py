@@ -17,13 +17,10 @@ def track(items: Iterable[Item], label: str, after_seconds: float = 2.0) -> Iter
         return
     began = time.monotonic()
     stream = iter(items)
-    count = 0
-    for item in stream:
+    for count, item in enumerate(stream, start=1):
         yield item
-        count += 1
         if time.monotonic() - began > after_seconds:
-            break
-    yield from _shown(stream, label, count)
+            yield from _shown(stream, label, count)
 
 
 def _shown(stream: Iterator[Item], label: str, count: int) -> Iterator[Item]:

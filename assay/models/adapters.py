@@ -1,4 +1,4 @@
-"""LoRA adapters on a reward model through peft: every linear layer of the backbone, the head trained whole."""
+"""LoRA adapters through peft: on every linear layer of the backbone, the head trained whole."""
 
 import copy
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def add_lora(model: RewardModel, *, rank: int, alpha: int, seed: int) -> None:
-    """Put LoRA adapters on all linear layers of the backbone, in place; only they and the head stay trainable.
+    """Put LoRA adapters on all linear layers in place; only they and the head stay trainable.
 
-    Embeddings are not adapted, and the head is named in ``modules_to_save``, so it is trained and saved.
+    Embeddings are not adapted, and the head is named in ``modules_to_save``, so it is trained and
+    saved.
     """
     import torch
     from peft import LoraConfig, TaskType, get_peft_model
@@ -39,7 +40,7 @@ def add_lora(model: RewardModel, *, rank: int, alpha: int, seed: int) -> None:
         torch.manual_seed(seed)
         adapted: Any = get_peft_model(network, config)
     adapted.train(False)
-    # outside nn.Module's registry: the adapted network is the same modules, which are registered already
+    # outside nn.Module's registry: the adapted network is the same modules, already registered
     object.__setattr__(model, "adapted", adapted)
 
 

@@ -1,8 +1,9 @@
-"""Attention over packed comparison trees, plugged into transformers by name without touching any model's code.
+"""Attention over packed comparison trees, plugged into transformers by name, no model code touched.
 
-Each token of a response attends to its prompt and to the response's own earlier tokens, never to another response or
-tree. On CPU this is one ``scaled_dot_product_attention`` per segment; on CUDA the same layout becomes a FlexAttention
-block mask (that path has not been run on a GPU; its mask is tested on CPU). Knows nothing of rewards.
+Each token of a response attends to its prompt and to the response's own earlier tokens, never to
+another response or tree. On CPU this is one ``scaled_dot_product_attention`` per segment; on CUDA
+the same layout becomes a FlexAttention block mask (that path has not been run on a GPU; its mask is
+tested on CPU). Knows nothing of rewards.
 
 Letters: T tokens of the row · H query heads · G key-value heads · D head width.
 """
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,7 +28,7 @@ class EngineError(AssayError, RuntimeError):
 
 @dataclass(frozen=True)
 class TreeLayout:
-    """Where the segments of a packed row lie; reaches the attention function as the keyword ``tree``."""
+    """Where the segments of a packed row lie; reaches the attention as the keyword ``tree``."""
 
     segments: tuple[Segment, ...]
     causal: bool = True
@@ -39,21 +40,25 @@ class TreeLayout:
         return cls(packed.segments, causal)
 
     def lower_right(
-        self, queries: int, keys: int, window: int | None, device: torch.device
-    ) -> Bool[Tensor, "Q S"]:
-        """Which keys each query may see, the last query standing at the last key; windows count positions."""
-        key = (queries, keys, window, device)
-        if key not in self._cache:
-            query_position = torch.arange(keys - queries, keys, device=device)[:, None]
-            key_position = torch.arange(keys, device=device)[None, :]
-            allowed = key_position <= query_position
+        self, queries: int, keys: int, window: int | None, like: Tensor
+    ) -> Float[Tensor, "Q S"]:
+        """Added to scores: 0 where a query may see a key, -inf elsewhere; windows count positions.
+
+        The last query stands at the last key. Made once per shape, not once per layer.
+        """
+        name = (queries, keys, window, like.device, like.dtype)
+        if name not in self._cache:
+            query_position = torch.arange(keys - queries, keys, device=like.device)[:, None]
+            key_position = torch.arange(keys, device=like.device)[None, :]
+            hidden = key_position > query_position
             if window is not None:
-                allowed = allowed & (query_position - key_position < window)
-            self._cache[key] = allowed
-        return self._cache[key]  # type: ignore[no-any-return]
+                hidden = hidden | (query_position - key_position >= window)
+            self._cache[name] = like.new_zeros(queries, keys).masked_fill(hidden, -torch.inf)
+        mask: Tensor = self._cache[name]
+        return mask
 
     def token_tables(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Per token of the row: tree number, branch (0 the prefix, k the k-th rest) and position, each ``(T,)``."""
+        """Each token's tree, branch (0 the prefix, k the k-th rest) and position, ``(T,)``."""
         tree: list[int] = []
         branch: list[int] = []
         position: list[int] = []
@@ -63,7 +68,11 @@ class TreeLayout:
                 branch += [k] * length
                 first = segment.prefix if k else 0
                 position += range(first, first + length)
-        return tuple(torch.tensor(t, device=device) for t in (tree, branch, position))  # type: ignore[return-value]
+        return (
+            torch.tensor(tree, device=device),
+            torch.tensor(branch, device=device),
+            torch.tensor(position, device=device),
+        )
 
     def mask_mod(self, device: torch.device, window: int | None) -> Any:
         """The same rule as a FlexAttention ``mask_mod(batch, head, query, key)``."""
@@ -95,24 +104,27 @@ def tree_attention(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "1 T H D"], None]:
-    """Attention within every segment of a packed row, as transformers' attention interface calls it.
+    """Attention within every segment of a packed row, by transformers' attention interface.
 
     Raises:
-        EngineError: If the layout is missing, a mask came, or the backbone uses what is not done here
-            (attention sinks, relative position biases, attention dropout).
+        EngineError: If the layout is missing, a mask came, or the backbone uses what is not done
+            here (attention sinks, relative position biases, attention dropout).
     """
     if tree is None:
         raise EngineError(
-            "The tree engine was called without a tree layout; call the backbone through RewardModel."
+            "The tree engine was called without a tree layout; "
+            "call the backbone through RewardModel."
         )
     if attention_mask is not None:
         raise EngineError(
-            "The tree engine was given an attention mask; it takes its layout as the keyword 'tree'."
+            "The tree engine was given an attention mask; "
+            "it takes its layout as the keyword 'tree'."
         )
     for name in ("s_aux", "position_bias", "sinks"):
         if kwargs.get(name) is not None:
             raise EngineError(
-                f"{type(module).__name__} passes {name!r} to its attention, which the tree engine lacks."
+                f"{type(module).__name__} passes {name!r} to its attention, "
+                "which the tree engine lacks."
             )
     if dropout:
         raise EngineError(
@@ -121,34 +133,27 @@ def tree_attention(
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     if query.device.type != "cpu":
         return _flex(tree, query, key, value, scale, sliding_window, softcap), None
+    sizes = [n for segment in tree.segments for n in (segment.prefix, *segment.rests)]
+    # split, not slices: a split's gradient is one concatenation, that of each slice a row of zeros
+    queries, keys, values = (iter(x.split(sizes, 2)) for x in (query, key, value))
     pieces: list[Tensor] = []
     for segment in tree.segments:
-        start, end = segment.start, segment.start + segment.prefix
-        shared = slice(start, end)
+        shared_query, shared_key, shared_value = next(queries), next(keys), next(values)
         if segment.prefix:
             pieces.append(
                 _attend(
-                    tree,
-                    query[:, :, shared],
-                    key[:, :, shared],
-                    value[:, :, shared],
-                    scale,
-                    sliding_window,
-                    softcap,
+                    tree, shared_query, shared_key, shared_value, scale, sliding_window, softcap
                 )
             )
-        for rest in segment.rests:
-            own = slice(end, end + rest)
-            keys, values = key[:, :, own], value[:, :, own]
+        for _ in segment.rests:
+            own_key, own_value = next(keys), next(values)
             if segment.prefix:
-                keys = torch.cat([key[:, :, shared], keys], 2)
-                values = torch.cat([value[:, :, shared], values], 2)
+                own_key = torch.cat([shared_key, own_key], 2)
+                own_value = torch.cat([shared_value, own_value], 2)
             pieces.append(
-                _attend(tree, query[:, :, own], keys, values, scale, sliding_window, softcap)
+                _attend(tree, next(queries), own_key, own_value, scale, sliding_window, softcap)
             )
-            end += rest
-    out = torch.cat(pieces, 2).transpose(1, 2).contiguous()
-    return out, None
+    return torch.cat(pieces, 2).transpose(1, 2), None
 
 
 def _attend(
@@ -171,7 +176,7 @@ def _attend(
             scale=scale,
             enable_gqa=query.shape[1] != key.shape[1],
         )
-    mask = tree.lower_right(queries, keys, window, query.device) if tree.causal else None
+    mask = tree.lower_right(queries, keys, window, query) if tree.causal else None
     if softcap is None:
         return F.scaled_dot_product_attention(
             query,
@@ -185,7 +190,7 @@ def _attend(
     scores = query @ key.repeat_interleave(groups, 1).transpose(-1, -2) * scale
     scores = torch.tanh(scores / softcap) * softcap
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        scores = scores + mask
     return torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype) @ value.repeat_interleave(
         groups, 1
     )
@@ -200,7 +205,7 @@ def _flex(  # pragma: no cover - needs a GPU; not run
     window: int | None,
     softcap: float | None,
 ) -> Tensor:
-    """The same attention as one FlexAttention call. NOT RUN: written for CUDA, no GPU was at hand."""
+    """The same attention as one FlexAttention call. NOT RUN: for CUDA, no GPU was at hand."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     name = ("flex", window, query.device)

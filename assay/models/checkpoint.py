@@ -1,7 +1,7 @@
-"""A reward model on disk: a plain transformers directory, the contract, golden conversations and a manifest.
+"""A reward model on disk: a transformers directory, contract, golden conversations and manifest.
 
-Everything is written to a temporary directory first and renamed into place file by file, the manifest last, so a
-directory whose manifest fits is whole. Only safetensors are read or written.
+Everything is written to a temporary directory first and renamed into place file by file, the
+manifest last, so a directory whose manifest fits is whole. Only safetensors are read or written.
 """
 
 import hashlib
@@ -69,22 +69,23 @@ def publish(staging: Path, target: Path) -> None:
     """Move finished files into a run directory and renew its manifest."""
     for file in sorted(p for p in staging.iterdir() if p.is_file()):
         _sync(file)
-        os.replace(file, target / file.name)
+        file.replace(target / file.name)
     write_manifest(target)
 
 
 def _write_network(model: RewardModel, network: "PreTrainedModel", staging: Path) -> None:
-    network.config.pad_token_id = model.pad_token_id
-    network.config.get_text_config().pad_token_id = model.pad_token_id
-    network.config.problem_type = (
-        "regression"  # vLLM applies a sigmoid to one-label classifiers otherwise
-    )
-    network.config.id2label = {0: "reward"}
-    network.config.label2id = {"reward": 0}
+    config: Any = network.config
+    config.pad_token_id = model.pad_token_id
+    config.get_text_config().pad_token_id = model.pad_token_id
+    # vLLM applies a sigmoid to one-label classifiers otherwise
+    config.problem_type = "regression"
+    config.id2label = {0: "reward"}
+    config.label2id = {"reward": 0}
     if model.is_standard:
         network.save_pretrained(staging)
         return
-    network.base_model.save_pretrained(staging)
+    backbone: Any = network.base_model
+    backbone.save_pretrained(staging)
     assert model.pooled_head is not None
     head = {name: tensor.contiguous() for name, tensor in model.pooled_head.state_dict().items()}
     save_file(head, staging / HEAD_FILE, metadata={"format": "pt"})
@@ -157,7 +158,8 @@ def check_manifest(directory: Path) -> None:
         file = directory / Path(name).name
         if not file.exists():
             raise CheckpointError(
-                f"{directory} lacks {name}, which its manifest lists; copy the run again from its source."
+                f"{directory} lacks {name}, which its manifest lists; "
+                "copy the run again from its source."
             )
         if file.stat().st_size != entry["bytes"] or file_digest(file) != entry["sha256"]:
             raise CheckpointError(
@@ -167,14 +169,17 @@ def check_manifest(directory: Path) -> None:
 
 
 def load_model(directory: str | Path, *, engine: str = "auto", check: bool = True) -> RewardModel:
-    """A reward model from a run directory, or (contract inferred, marked unverified) from somebody else's directory.
+    """A reward model from a run directory, or from somebody else's, its contract unverified.
+
+    Somebody else's contract is inferred from the tokenizer and marked so.
 
     Args:
         engine: ``auto``, ``tree`` or ``padded``.
         check: Whether to compare every file with the manifest first.
 
     Raises:
-        CheckpointError: If files are missing or damaged, the weights are a pickle, or it is no one-output model.
+        CheckpointError: If files are missing or damaged, the weights are a pickle, or it is no
+            one-output model.
     """
     path = Path(directory)
     if (path / ASSAY_FILE).exists():
@@ -185,7 +190,7 @@ def load_model(directory: str | Path, *, engine: str = "auto", check: bool = Tru
         model = load_foreign(str(directory))
     from assay.models.probe import choose_engine
 
-    model.set_engine(choose_engine(model, engine))
+    model.set_engine(choose_engine(model, engine, gradients=False))
     return model
 
 
@@ -204,7 +209,7 @@ def _load_own(path: Path) -> RewardModel:
     contract = Contract.from_dict(record["contract"])
     tokenizer = load_tokenizer(str(path))
     _refuse_pickles(path)
-    pad_id = tokenizer.convert_tokens_to_ids(contract.pad_token)
+    pad_id: Any = tokenizer.convert_tokens_to_ids(contract.pad_token)
     if record["standard"]:
         _require_head(path)
     try:
@@ -236,7 +241,8 @@ def load_foreign(location: str) -> RewardModel:
     """Somebody else's one-output sequence classifier, with a contract inferred from its tokenizer.
 
     Raises:
-        CheckpointError: If it has another number of outputs, no saved head, or its weights are a pickle.
+        CheckpointError: If it has another number of outputs, no saved head, or its weights are a
+            pickle.
     """
     path = Path(location)
     if path.exists() and not path.is_dir():
@@ -256,7 +262,8 @@ def load_foreign(location: str) -> RewardModel:
         labels = _num_labels(path)
         if labels != 1:
             raise CheckpointError(
-                f"{location} has {labels} output labels; a reward model has 1. Was this a classifier?"
+                f"{location} has {labels} output labels; a reward model has 1. "
+                "Was this a classifier?"
             )
         _require_head(path)
     tokenizer = load_tokenizer(location)
@@ -265,7 +272,7 @@ def load_foreign(location: str) -> RewardModel:
     config = AutoConfig.from_pretrained(location)
     saved_pad = config.get_text_config().pad_token_id
     contract = make_contract(tokenizer, max_length=1, truncation="error")
-    pad_id = tokenizer.convert_tokens_to_ids(contract.pad_token)
+    pad_id: Any = tokenizer.convert_tokens_to_ids(contract.pad_token)
     network = load_network(
         location, pad_token_id=pad_id if saved_pad is None else saved_pad, attention="eager"
     )
@@ -284,8 +291,8 @@ def _num_labels(path: Path) -> int:
     architectures = config.get("architectures") or [""]
     if not str(architectures[0]).endswith("ForSequenceClassification"):
         raise CheckpointError(
-            f"{path} is a {architectures[0] or 'model of unknown kind'}; a reward model is a *ForSequenceClassification "
-            "with 1 output."
+            f"{path} is a {architectures[0] or 'model of unknown kind'}; "
+            "a reward model is a *ForSequenceClassification with 1 output."
         )
     return int(config.get("num_labels") or len(config.get("id2label") or {0: "", 1: ""}))
 
@@ -296,7 +303,8 @@ def _refuse_pickles(path: Path) -> None:
     )
     if pickles and not any(path.glob("*.safetensors")):
         raise CheckpointError(
-            f"{path} holds its weights as a pickle ({pickles[0]}), which can run code when loaded; Assay reads safetensors only."
+            f"{path} holds its weights as a pickle ({pickles[0]}), which can run code when loaded; "
+            "Assay reads safetensors only."
         )
     if not any(path.glob("*.safetensors")):
         raise CheckpointError(

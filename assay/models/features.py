@@ -1,7 +1,8 @@
 """The feature cache: what a frozen backbone says of a conversation, computed once and kept on disk.
 
-Rows of float32 features in a memory-mapped file beside an index of token digests, appended as they are computed, so an
-interrupted run goes on where it stopped and every epoch, seed, split and head reuses them.
+Rows of float32 features in a memory-mapped file beside an index of token digests, appended as they
+are computed, so an interrupted run goes on where it stopped and every epoch, seed, split and head
+reuses them.
 """
 
 import fcntl

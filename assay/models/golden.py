@@ -1,4 +1,4 @@
-"""Golden conversations: fixed texts whose rewards are saved beside the weights and replayed to detect drift.
+"""Golden conversations: fixed texts whose rewards are saved and replayed to detect drift.
 
 They are Assay's own, so a checkpoint never carries its user's data.
 """
@@ -75,8 +75,9 @@ _TEXTS: tuple[tuple[Any, str], ...] = (
 class Replay:
     """What replaying golden conversations gave.
 
-    ``difference`` is the largest |reward − saved reward| over the saved rewards' standard deviation; ``retokenised``
-    counts conversations whose token ids are no longer those that were saved.
+    ``difference`` is the largest |reward − saved reward| over the saved rewards' standard
+    deviation; ``retokenised`` counts conversations whose token ids are no longer those that were
+    saved.
     """
 
     count: int

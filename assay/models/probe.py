@@ -1,12 +1,15 @@
-"""The probe: is the tree engine equal to the plain padded forward, in value and gradient, on this very backbone?
+"""The probe: does the tree engine equal the plain padded forward on this very backbone?
 
-Run once when a backbone is first loaded; the answer is remembered by the backbone's architecture and settings.
+In value and gradient. Run once when a backbone is first loaded; the answer is remembered by the
+backbone's architecture and settings.
 """
 
 import hashlib
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +34,9 @@ class EngineWarning(UserWarning):
 class ProbeResult:
     """Differences between the tree engine and the padded forward on random trees.
 
-    ``value`` is the largest difference of the pooled features over their standard deviation; ``gradient`` the largest
-    over parameters of ‖g − g′‖/‖g‖ (against the largest gradient's norm × 1e-6 where the true gradient is nearly zero).
+    ``value`` is the largest difference of the pooled features over their standard deviation;
+    ``gradient`` the largest over parameters of ‖g − g′‖/‖g‖ (against the largest gradient's norm
+    × 1e-6 where the true gradient is nearly zero).
     """
 
     value: float
@@ -69,6 +73,22 @@ def random_trees(
     return pack(trees)
 
 
+def compare_values(model: RewardModel, packed: PackedTrees) -> ProbeResult:
+    """Run both engines on packed trees and compare features alone: enough to score with."""
+    before = model.engine
+    values = []
+    try:
+        for engine in ("padded", "tree"):
+            model.set_engine(engine)
+            with torch.no_grad():
+                values.append(model.features(packed).float())
+    except _FAILURES as error:
+        return _failed(error)
+    finally:
+        model.set_engine(before)
+    return ProbeResult(_difference(*values), 0.0)
+
+
 def compare_engines(
     model: RewardModel, packed: PackedTrees, *, checkpointing: bool = False
 ) -> ProbeResult:
@@ -92,17 +112,8 @@ def compare_engines(
             values.append(features.detach().float())
             gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
             model.zero_grad(set_to_none=True)
-    except (
-        AssayError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        NotImplementedError,
-    ) as error:
-        return ProbeResult(
-            float("inf"), float("inf"), f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        )
+    except _FAILURES as error:
+        return _failed(error)
     finally:
         if checkpointing:
             set_checkpointing(model.network, False)
@@ -111,17 +122,25 @@ def compare_engines(
             parameter.requires_grad_(flags[name])
         model.set_engine(before)
         model.train(was_training)
-    spread = float(values[0].std()) or 1.0
-    return ProbeResult(
-        value=float((values[0] - values[1]).abs().max()) / spread,
-        gradient=gradient_difference(*gradients),
-    )
+    return ProbeResult(_difference(*values), gradient_difference(*gradients))
+
+
+_FAILURES = (AssayError, RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError)
+
+
+def _failed(error: Exception) -> ProbeResult:
+    inf = float("inf")
+    return ProbeResult(inf, inf, f"{type(error).__name__}: {(str(error) or ' ').splitlines()[0]}")
+
+
+def _difference(wanted: torch.Tensor, got: torch.Tensor) -> float:
+    return float((wanted - got).abs().max()) / (float(wanted.std()) or 1.0)
 
 
 def gradient_difference(
-    wanted: dict[str, torch.Tensor | None], got: dict[str, torch.Tensor | None]
+    wanted: Mapping[str, torch.Tensor | None], got: Mapping[str, torch.Tensor | None]
 ) -> float:
-    """Largest ‖g − g′‖/‖g‖ over parameters, with a floor of 1e-6 × the largest norm where g is nearly zero."""
+    """Largest ‖g − g′‖/‖g‖ over parameters, ‖g‖ being at least 1e-6 × the largest norm."""
     norms = {name: float(g.norm()) for name, g in wanted.items() if g is not None}
     floor = 1e-6 * max(norms.values(), default=1.0)
     worst = 0.0
@@ -140,31 +159,42 @@ def gradient_difference(
     return worst
 
 
-def probe(model: RewardModel) -> ProbeResult:
-    """Compare both engines on this backbone, plainly and under gradient checkpointing."""
+def probe(
+    model: RewardModel, *, gradients: bool = True, checkpointing: bool = False
+) -> ProbeResult:
+    """Compare both engines on this backbone.
+
+    Args:
+        gradients: False compares values alone, as much as scoring needs.
+        checkpointing: Compare under gradient checkpointing.
+    """
     longest = min(model.contract.max_length, 48)
-    vocabulary = model.network.get_input_embeddings().weight.shape[0]
+    embeddings: Any = model.network.get_input_embeddings()
+    vocabulary = embeddings.weight.shape[0]
     packed = random_trees(vocabulary, longest, share=not model.encoder, banned=model.pad_token_id)
-    result = compare_engines(model, packed)
-    if result.passed and model.network.supports_gradient_checkpointing:
-        checked = compare_engines(model, packed, checkpointing=True)
-        result = ProbeResult(
-            max(result.value, checked.value), max(result.gradient, checked.gradient), checked.reason
-        )
-    return result
+    if not gradients:
+        return compare_values(model, packed)
+    return compare_engines(model, packed, checkpointing=checkpointing)
 
 
-def choose_engine(model: RewardModel, wanted: str) -> str:
-    """``tree`` where it is equal to the padded forward on this backbone, else ``padded`` with an EngineWarning."""
+def choose_engine(
+    model: RewardModel, wanted: str, *, gradients: bool = True, checkpointing: bool = False
+) -> str:
+    """``tree`` where it equals the padded forward on this backbone, else ``padded``, warning."""
     if wanted != "auto":
         model.set_engine(wanted)
         return wanted
-    memo = cache_dir() / "probe" / f"{_probe_key(model)}.json"
-    if memo.exists():
-        saved = json.loads(memo.read_text())
+    key = _probe_key(model)
+    deep = f"{key}-gradients{'-checkpointing' if checkpointing else ''}.json"
+    # a probe with gradients answers for values too
+    names = [deep] if gradients else [f"{key}.json", deep]
+    known = [m for m in (cache_dir() / "probe" / name for name in names) if m.exists()]
+    if known:
+        saved = json.loads(known[0].read_text())
         result = ProbeResult(saved["value"], saved["gradient"], saved["reason"])
     else:
-        result = probe(model)
+        result = probe(model, gradients=gradients, checkpointing=checkpointing)
+        memo = cache_dir() / "probe" / names[0]
         memo.parent.mkdir(parents=True, exist_ok=True)
         write_json(
             memo, {"value": result.value, "gradient": result.gradient, "reason": result.reason}

@@ -1,7 +1,7 @@
-"""The reward model: a transformers sequence classifier with one output, its contract, and the engine that runs it.
+"""The reward model: a transformers classifier with one output, its contract and its engine.
 
-One forward serves training, scoring and best-of-n: packed comparison trees in, one raw reward per response out.
-Knows nothing of losses, files of preferences or training loops.
+One forward serves training, scoring and best-of-n: packed comparison trees in, one raw reward per
+response out. Knows nothing of losses, files of preferences or training loops.
 
 Letters: T tokens of a row · R responses of a row · D hidden width · N responses.
 """
@@ -42,7 +42,8 @@ class RewardModel(nn.Module):
         network: transformers' own sequence classifier (possibly with LoRA adapters inside).
         renderer: The contract with its tokenizer.
         engine: ``tree`` (prefix-shared, padding-free) or ``padded`` (the plain forward).
-        pooled_head: The head of a pooling that no sequence classifier of transformers reads; None for the standard one.
+        pooled_head: The head of a pooling that no sequence classifier of transformers reads; None
+            for the standard one.
     """
 
     adapted: Any
@@ -79,10 +80,11 @@ class RewardModel(nn.Module):
         engine: str = "auto",
         seed: int = 0,
     ) -> "RewardModel":
-        """A reward model with a fresh head on a backbone: a packaged name, a directory, or a hub name.
+        """A reward model with a fresh head on a backbone: a packaged or hub name, or a directory.
 
         Args:
-            engine: ``auto`` probes the tree engine against the padded forward once and takes it where both agree.
+            engine: ``auto`` probes the tree engine against the padded forward once and takes it
+                where both agree.
 
         Raises:
             BackboneError: If the backbone is missing or of a kind that cannot be used.
@@ -93,15 +95,16 @@ class RewardModel(nn.Module):
         tokenizer = load_tokenizer(location)
         contract = make_contract(tokenizer, max_length=max_length, truncation=truncation)
         attention.register()
-        pad_id = tokenizer.convert_tokens_to_ids(contract.pad_token)
+        pad_id: Any = tokenizer.convert_tokens_to_ids(contract.pad_token)
         network = load_network(location, pad_token_id=pad_id, attention="eager")
-        rows = network.get_input_embeddings().weight.shape[0]
-        if len(tokenizer) > rows:
+        embeddings: Any = network.get_input_embeddings()
+        if len(tokenizer) > embeddings.weight.shape[0]:
             network.resize_token_embeddings(len(tokenizer))
         limit = longest_context(network)
         if limit is not None and max_length > limit:
             raise ConfigError(
-                f"max_length {max_length:,} is more than the {limit:,} tokens {name} can read; lower --max-length."
+                f"max_length {max_length:,} is more than the {limit:,} tokens {name} can read; "
+                "lower --max-length."
             )
         initialise_head(head_of(network), seed)
         model = cls(network, Renderer(contract, tokenizer), backbone=name)
@@ -113,7 +116,7 @@ class RewardModel(nn.Module):
         return model
 
     def save(self, directory: str | Path, record: Mapping[str, Any] | None = None) -> Path:
-        """Write the model with its contract, golden conversations and manifest (see ``models.checkpoint``)."""
+        """Write model, contract, golden conversations and manifest (see ``models.checkpoint``)."""
         from assay.models.checkpoint import save_model
 
         return save_model(self, directory, record)
@@ -163,7 +166,8 @@ class RewardModel(nn.Module):
     @property
     def pad_token_id(self) -> int:
         """The id padding is filled with; never the end-of-response token's."""
-        return int(self.renderer.tokenizer.convert_tokens_to_ids(self.contract.pad_token))
+        pad_id: Any = self.renderer.tokenizer.convert_tokens_to_ids(self.contract.pad_token)
+        return int(pad_id)
 
     def set_engine(self, engine: str) -> None:
         """Use the ``tree`` or the ``padded`` forward.
@@ -176,7 +180,7 @@ class RewardModel(nn.Module):
         if engine == self.engine:
             return
         attention.register()
-        # transformers' sdpa leaves soft-capping out, so such a backbone is read with its own eager attention
+        # transformers' sdpa leaves soft-capping out: such a backbone is read with its own eager one
         softcap = getattr(self.network.config.get_text_config(), "attn_logit_softcapping", None)
         plain = "eager" if softcap else "sdpa"
         try:
@@ -192,22 +196,26 @@ class RewardModel(nn.Module):
         return self.reward_of(self.features(packed))
 
     def reward_of(self, features: Float[Tensor, "R D"]) -> Float[Tensor, "R"]:
-        """The head's output on pooled features, computed in float32 whatever the backbone's precision."""
+        """The head's output on pooled features, in float32 whatever the backbone's precision."""
         head = self._callable_head()
         with torch.autocast(features.device.type, enabled=False):
-            return head(features.float()).squeeze(-1).float()
+            rewards: Tensor = head(features.float()).squeeze(-1).float()
+        return rewards
 
     def _callable_head(self) -> nn.Module:
         if self.pooled_head is not None:
             return self.pooled_head
         # by attribute, not head_of(): peft wraps the head in a module that chooses the trained copy
-        if hasattr(self.network, "score"):
-            return self.network.score  # type: ignore[no-any-return]
-        classifier = self.network.classifier
-        return getattr(classifier, "out_proj", classifier)  # type: ignore[no-any-return]
+        network: Any = self.network
+        head: nn.Module
+        if hasattr(network, "score"):
+            head = network.score
+        else:
+            head = getattr(network.classifier, "out_proj", network.classifier)
+        return head
 
     def features(self, packed: PackedTrees) -> Float[Tensor, "R D"]:
-        """The states the head reads, one row a response (after the encoder's pooler, where it has one)."""
+        """The states the head reads, one row a response (after an encoder's pooler, if any)."""
         if self.engine == "padded":
             states = self._padded_states(packed)  # (R, L, D)
             lengths = [len(path) for tree in packed.trees for path in tree.paths()]
@@ -267,7 +275,7 @@ class RewardModel(nn.Module):
         )
 
     def _encoder_features(self, first: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
-        """What the family's own sequence classifier feeds its last layer, from the first token's state."""
+        """What the family's own classifier feeds its last layer, from the first token's state."""
         network: Any = self.network
         pooler = getattr(network.base_model, "pooler", None)
         if isinstance(network.classifier, nn.Linear) and pooler is not None:
@@ -278,14 +286,15 @@ class RewardModel(nn.Module):
             act = torch.nn.functional.gelu if network.config.model_type == "electra" else torch.tanh
             return act(network.classifier.dense(first))
         raise BackboneError(
-            f"{type(network).__name__} reads its first token in a way Assay does not know; use pooling 'mean' in frozen mode."
+            f"{type(network).__name__} reads its first token in a way Assay does not know; "
+            "use pooling 'mean' in frozen mode."
         )
 
 
 def pad_right(
     sequences: Sequence[Ids], pad_id: int, *, left: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Token ids ``(N, L)`` and attention mask ``(N, L)`` of sequences padded on the right (or left)."""
+    """Token ids and attention mask, both ``(N, L)``, of sequences padded on the right (or left)."""
     longest = max(len(s) for s in sequences)
     ids = np.full((len(sequences), longest), pad_id, dtype=np.int64)
     mask = np.zeros((len(sequences), longest), dtype=np.int64)

@@ -1,7 +1,8 @@
 """The scoring forward: conversations in, raw rewards out, in order, whatever the batching.
 
-Conversations with the same prompt share it; rows are filled to a token budget. Training's evaluation, golden
-conversations, ``Scorer``, best-of-n and the server all score through ``score_conversations``.
+Conversations with the same prompt share it; rows are filled to a token budget. Training's
+evaluation, golden conversations, ``Scorer``, best-of-n and the server all score through
+``score_conversations``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ WINDOW = 512
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Rewards in the order given (NaN where a conversation was dropped) and what the truncation policy did."""
+    """Rewards in the order given (NaN where one was dropped) and what the truncation policy did."""
 
     rewards: NDArray[np.float64]  # (B,)
     dropped: int
@@ -47,7 +48,8 @@ def score_conversations(
         progress: Called with the number of conversations just scored.
 
     Raises:
-        ContractError: If a conversation cannot be tokenised, or is too long and the policy is ``error``.
+        ContractError: If a conversation cannot be tokenised, or is too long and the policy is
+            ``error``.
     """
     rewards = np.full(len(conversations), np.nan)
     truncated = 0
@@ -97,7 +99,7 @@ def forward_groups(
 def pack_groups(
     tokens: Sequence[Tokens], token_budget: int, *, share: bool
 ) -> Iterator[tuple[list[int], PackedTrees]]:
-    """Packed rows within a token budget, each with the indexes of its conversations in row order."""
+    """Packed rows within a token budget, each with its conversations' indexes in row order."""
     members: list[list[int]] = []
     trees: list[Tree] = []
     for group in prompt_groups(tokens):

@@ -28,7 +28,8 @@ def best_of_n(
     """
     if len(prompts) != len(responses):
         raise DataError(
-            f"{len(prompts)} prompts came with {len(responses)} lists of responses; give one list a prompt."
+            f"{len(prompts)} prompts came with {len(responses)} lists of responses; "
+            "give one list a prompt."
         )
     conversations = []
     for number, (prompt, candidates) in enumerate(zip(prompts, responses, strict=True)):
@@ -45,7 +46,7 @@ def best_of_n(
 
 
 def pick(rewards: NDArray[np.float64]) -> Best:
-    """The best of one prompt's rewards; NaN (dropped) never wins, and -1 says that all were dropped."""
+    """The best of one prompt's rewards; NaN (dropped) never wins, -1 says all were dropped."""
     if np.isnan(rewards).all():
         return Best(-1, rewards)
     return Best(int(np.nanargmax(rewards)), rewards)

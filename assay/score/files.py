@@ -1,4 +1,4 @@
-"""The verbs ``assay score`` and ``assay best-of-n``: rows in, the same rows with rewards out, in order."""
+"""The verbs ``assay score`` and ``assay best-of-n``: rows in, the same rows with rewards out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ScoredFile:
-    """What was scored: rows, responses, and how many responses were dropped (reward null) or truncated."""
+    """What was scored, and how many responses were dropped (reward null) or truncated."""
 
     output: str
     rows: int
@@ -78,7 +78,8 @@ def row_conversations(row: Row, where: str) -> list[Conversation]:
     ):
         keys = ", ".join(repr(k) for k in row) or "nothing"
         raise DataError(
-            f"{where}: wanted 'prompt' with a list 'responses', or 'chosen' and 'rejected'; got {keys}."
+            f"{where}: wanted 'prompt' with a list 'responses', or 'chosen' and 'rejected'; "
+            f"got {keys}."
         )
     if not isinstance(prompt, str | list):
         raise DataError(
@@ -111,7 +112,7 @@ def run_score(config: Score) -> ScoredFile:
 
 
 def run_best_of_n(config: BestOfN) -> ScoredFile:
-    """The verb ``assay best-of-n``: ``best`` (an index, null if all were dropped) and ``rewards`` are added."""
+    """The verb ``assay best-of-n``: adds ``best`` (an index, null if all dropped), ``rewards``."""
     from assay.score.best_of_n import pick
 
     def with_best(row: Row, rewards: NDArray[np.float64]) -> dict[str, Any]:

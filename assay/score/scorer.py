@@ -1,4 +1,7 @@
-"""Scorers of saved reward models: conversations in, raw rewards out, in order. The scorer knows nothing of training."""
+"""Scorers of saved reward models: conversations in, raw rewards out, in order.
+
+The scorer knows nothing of training.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +15,7 @@ from assay.types import Conversation, Scores
 
 
 class RewardScorer:
-    """A reward model as a ``Scorer``: order kept, prompts shared, the same reward whatever the batch."""
+    """A reward model as a ``Scorer``: order kept, prompts shared, rewards free of the batch."""
 
     def __init__(
         self, model: RewardModel, *, token_budget: int = 4096, truncation: Truncation = "error"
@@ -23,14 +26,15 @@ class RewardScorer:
 
     @property
     def contract(self) -> Contract:
-        """How a conversation becomes a number; ``contract.verified`` is False where it was inferred."""
+        """How a conversation becomes a number; ``verified`` is False where it was inferred."""
         return self.model.contract
 
     def score(self, conversations: Sequence[Conversation]) -> Scores:
         """Raw rewards ``(B,)``; NaN where the policy ``drop`` dropped an over-long conversation.
 
         Raises:
-            ContractError: If a conversation cannot be rendered, or is too long and the policy is ``error``.
+            ContractError: If a conversation cannot be rendered, or is too long and the policy is
+                ``error``.
         """
         scored = score_conversations(
             self.model, conversations, token_budget=self.token_budget, truncation=self.truncation
@@ -45,7 +49,7 @@ def load_scorer(
     truncation: Truncation = "error",
     engine: str = "auto",
 ) -> RewardScorer:
-    """A scorer from a run directory, or from somebody else's one-output model (its contract then is unverified).
+    """A scorer from a run directory or somebody else's one-output model (contract unverified).
 
     Raises:
         CheckpointError: If the directory is damaged, or no reward model.

@@ -13,7 +13,7 @@ from assay.errors import CheckpointError, ContractError, DriftError
 
 @dataclass(frozen=True)
 class Verification:
-    """A run that passed: how many golden conversations were replayed and how far their rewards moved."""
+    """A run that passed: the golden conversations replayed and how far their rewards moved."""
 
     run: str
     files: int
@@ -27,8 +27,9 @@ class Verification:
 
     def __str__(self) -> str:
         return (
-            f"{self.run}: {self.files} files unchanged, {self.golden} golden conversations replayed on the {self.engine} "
-            f"engine, rewards within {self.difference:.1e} standard deviations"
+            f"{self.run}: {self.files} files unchanged, {self.golden} golden conversations "
+            f"replayed on the {self.engine} engine, "
+            f"rewards within {self.difference:.1e} standard deviations"
         )
 
 
@@ -65,13 +66,14 @@ def verify(run: str | Path, *, tolerance: float = 1e-4, engine: str = "auto") ->
         ) from error
     if result.retokenised:
         raise DriftError(
-            f"{path}: {result.retokenised} of {result.count} golden conversations have other token ids than were saved; "
+            f"{path}: {result.retokenised} of {result.count} golden conversations have other token "
+            "ids than were saved; "
             "the chat template, the tokenizer or the transformers version changed."
         )
     if not result.difference <= tolerance:
         raise DriftError(
-            f"{path}: golden rewards moved by {result.difference:.2g} standard deviations where {tolerance:g} is allowed; "
-            "the weights or the code that runs them changed."
+            f"{path}: golden rewards moved by {result.difference:.2g} standard deviations where "
+            f"{tolerance:g} is allowed; the weights or the code that runs them changed."
         )
     return Verification(str(path), files, result.count, result.difference, model.engine)
 

@@ -1,4 +1,4 @@
-"""The model card: what a run is, how it scores, what it does on held-out pairs, and how to serve it raw."""
+"""The model card: what a run is, how it scores, its held-out figures, and how to serve it raw."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def model_card(result: RewardResult, record: Mapping[str, Any]) -> str:
     contract = model.contract
     figures = report.figures
     rows = "\n".join(
-        f"| {label} | {figures[key].value:.3f} | [{figures[key].low:.3f}, {figures[key].high:.3f}] | {figures[key].n:,} |"
-        for key, label in _LABELS.items()
+        f"| {label} | {figure.value:.3f} | [{figure.low:.3f}, {figure.high:.3f}] | {figure.n:,} |"
+        for label, figure in ((label, figures[key]) for key, label in _LABELS.items())
     )
     steps = record["training"]
+    frozen = f", today's date frozen at {contract.frozen_date}" if contract.frozen_date else ""
     return f"""---
 library_name: transformers
 pipeline_tag: text-classification
@@ -38,35 +39,40 @@ tags:
 
 # Reward model on {model.backbone_name}
 
-Trained with Assay ({steps["mode"]}, loss {steps["loss"]}, {steps["steps"]:,} steps, seed {steps["seed"]}) on
-{result.encoding.pairs:,} preference pairs in {result.encoding.comparisons:,} comparisons. Training data SHA-256
+Trained with Assay ({steps["mode"]}, loss {steps["loss"]}, {steps["steps"]:,} steps,
+seed {steps["seed"]}) on {result.encoding.pairs:,} preference pairs in
+{result.encoding.comparisons:,} comparisons. Training data SHA-256
 `{record["data"]["train"]["digest"]}`.
 
 ## Held-out figures
 
-On {report.encoding.pairs:,} pairs over {report.prompts:,} prompts that were not trained on. Intervals are 95 %,
-clustered by prompt. The saved state is the one with the lowest loss on these same pairs (step {steps["best_step"]:,}),
-so the figures are a little better than on pairs never looked at.
+On {report.encoding.pairs:,} pairs over {report.prompts:,} prompts that were not trained on.
+Intervals are 95 %, clustered by prompt. The saved state is the one with the lowest loss on these
+same pairs (step {steps["best_step"]:,}), so the figures are a little better than on pairs never
+looked at.
 
 | figure | value | 95 % interval | n |
 |---|---|---|---|
 {rows}
 
-Left out: {record["data"]["dropped"]["heldout"]} (held-out); {record["data"]["dropped"]["train"]} (training).
+Left out: {record["data"]["dropped"]["heldout"]} (held-out);
+{record["data"]["dropped"]["train"]} (training).
 Prompts in both parts: {result.shared_prompts:,}.
 
 ![training](report.png)
 
 ## Scoring contract
 
-The reward is the raw output of the head, read at `{contract.end_of_response}`, the last token of the conversation
-(pooling: {contract.pooling}). Longest conversation: {contract.max_length:,} tokens; longer ones: {contract.truncation}.
-Chat template: {contract.template_source}{f", today's date frozen at {contract.frozen_date}" if contract.frozen_date else ""}.
+The reward is the raw output of the head, read at `{contract.end_of_response}`, the last token of
+the conversation (pooling: {contract.pooling}). Longest conversation: {contract.max_length:,}
+tokens; longer ones: {contract.truncation}.
+Chat template: {contract.template_source}{frozen}.
 Contract digest `{contract.digest}`.
 
 ```python no-run
 from assay import Conversation, load_scorer
-load_scorer("RUN").score([Conversation.of("Why is the sky blue?", "Air scatters blue light more.")]).reward
+conversation = Conversation.of("Why is the sky blue?", "Air scatters blue light more.")
+load_scorer("RUN").score([conversation]).reward
 ```
 
 {_serving(model.is_standard)}
@@ -77,20 +83,24 @@ A reward means something only next to the reward of another response to the same
 def _serving(standard: bool) -> str:
     if not standard:
         return (
-            "**Only Assay loads this directory**: its head reads other states than the last token's. For a directory that\n"
-            "plain transformers reads, train with `--pooling last`.\n"
+            "**Only Assay loads this directory**: its head reads other states than the last\n"
+            "token's. For a directory that plain transformers reads, train with `--pooling last`.\n"
         )
-    return """Plain transformers reads the same number, on single, left-padded and right-padded input:
+    return """Plain transformers reads the same number, on single, left- and right-padded input:
 
 ```python no-run
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("RUN")
 model = AutoModelForSequenceClassification.from_pretrained("RUN")
-messages = [{"role": "user", "content": "Why is the sky blue?"}, {"role": "assistant", "content": "Air scatters blue."}]
+messages = [
+    {"role": "user", "content": "Why is the sky blue?"},
+    {"role": "assistant", "content": "Air scatters blue."},
+]
 inputs = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
 model(**inputs).logits
 ```
 
-To serve raw rewards elsewhere: `config.json` says `problem_type: regression`, so vLLM applies no sigmoid on `/classify`
-(or pass `"use_activation": false`); TEI needs `"raw_scores": true`. (Neither server was run on this checkpoint.)
+To serve raw rewards elsewhere: `config.json` says `problem_type: regression`, so vLLM applies no
+sigmoid on `/classify` (or pass `"use_activation": false`); TEI needs `"raw_scores": true`. (Neither
+server was run on this checkpoint.)
 """

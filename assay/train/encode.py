@@ -1,4 +1,4 @@
-"""Comparisons as token trees with index arrays: what a training step needs, and the count of what did not fit."""
+"""Comparisons as token trees with index arrays, and the count of what did not fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ WINDOW = 256
 class Example:
     """One comparison, tokenised: its tree, what is preferred to what, and where its prompt stands.
 
-    ``lengths`` are the responses' own tokens; ``cluster`` numbers its prompt for clustered statistics.
+    ``lengths`` are the responses' own tokens; ``cluster`` numbers its prompt for clustered
+    statistics.
     """
 
     tree: Tree
@@ -33,13 +34,13 @@ class Example:
 
     @property
     def weight(self) -> float:
-        """Mean weight of its preferences: a comparison counts once, however many responses it has."""
+        """Mean weight of its preferences: a comparison counts once, whatever its responses."""
         return float(np.mean([p.weight for p in self.preferences]))
 
 
 @dataclass(frozen=True, slots=True)
 class EncodeReport:
-    """What tokenisation did: comparisons and pairs kept, dropped for length or for the contract, and truncated."""
+    """What tokenisation kept, dropped for length or by the contract, and truncated."""
 
     comparisons: int
     pairs: int
@@ -57,7 +58,8 @@ class EncodeReport:
             parts.append(f"{self.truncated:,} prompts cut from the left")
         if self.dropped_by_contract:
             parts.append(
-                f"{self.dropped_by_contract:,} comparisons refused by the contract ({self.first_refusal})"
+                f"{self.dropped_by_contract:,} comparisons refused by the contract "
+                f"({self.first_refusal})"
             )
         return "; ".join(parts)
 
@@ -121,8 +123,9 @@ def encode(
                 f"All {refused:,} comparisons were refused by the contract: {first_refusal}"
             )
         raise DataError(
-            f"All {too_long:,} of {len(comparisons):,} comparisons are longer than max_length={limit:,} tokens "
-            f"(median {median:,}); raise --max-length or ask for --truncation truncate-left."
+            f"All {too_long:,} of {len(comparisons):,} comparisons are longer than "
+            f"max_length={limit:,} tokens (median {median:,}); "
+            "raise --max-length or ask for --truncation truncate-left."
         )
     report = EncodeReport(
         comparisons=len(examples),
@@ -158,7 +161,7 @@ def _tokenise(
 
 @dataclass(frozen=True, slots=True)
 class PairIndex:
-    """The preferences of several examples as arrays over their responses laid end to end (P preferences)."""
+    """The P preferences of several examples, as arrays over their responses laid end to end."""
 
     chosen: NDArray[np.int64]
     rejected: NDArray[np.int64]

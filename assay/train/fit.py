@@ -1,8 +1,9 @@
-"""The one training loop: optimiser steps over micro-batches filled to a token budget, on accelerate.
+"""The one training loop: steps over micro-batches filled to a token budget, on accelerate.
 
-A step's loss is the weighted sum of its examples' losses over the step's whole weight, so nothing depends on how the
-step was cut into forward passes or spread over processes. The loop knows nothing of rewards: a ``Task`` gives losses.
-Resume points and the best state are safetensors and JSON, never pickles.
+A step's loss is the weighted sum of its examples' losses over the step's whole weight, so nothing
+depends on how the step was cut into forward passes or spread over processes. The loop knows nothing
+of rewards: a ``Task`` gives losses. Resume points and the best state are safetensors and JSON,
+never pickles.
 
 Letters: B examples of a micro-batch · N examples in all.
 """
@@ -12,9 +13,9 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,15 +29,30 @@ from assay.errors import ConfigError, TrainingError
 EvaluationRow = dict[str, float]
 
 
+@runtime_checkable
 class Task(Protocol):
     """What is trained: examples with costs and weights, and their losses."""
 
-    module: nn.Module
-    costs: Sequence[int]  # (N,) tokens of each example
-    weights: Sequence[float]  # (N,) weight of each example's loss
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
+        ...
+
+    @property
+    def costs(self) -> Sequence[int]:
+        """Tokens of each example, ``(N,)``."""
+        ...
+
+    @property
+    def weights(self) -> Sequence[float]:
+        """Weight of each example's loss, ``(N,)``."""
+        ...
 
     def losses(self, module: nn.Module, indexes: Sequence[int]) -> Tensor:
-        """One loss per example ``(B,)``, with gradients, through ``module`` (which may be wrapped for several processes)."""
+        """One loss per example ``(B,)``, with gradients, through ``module``.
+
+        ``module`` may be wrapped for several processes.
+        """
         ...
 
     def evaluate(self, module: nn.Module, share: int, shares: int) -> list[Any]:
@@ -44,7 +60,7 @@ class Task(Protocol):
         ...
 
     def summarise(self, results: list[Any]) -> EvaluationRow:
-        """Held-out figures from the results of all shares; ``heldout/loss`` decides which state is best."""
+        """Held-out figures from all shares' results; ``heldout/loss`` decides the best state."""
         ...
 
 
@@ -96,7 +112,7 @@ def steps_of(num_examples: int, settings: FitSettings) -> list[list[int]]:
 def micro_batches(
     examples: Sequence[int], costs: Sequence[int], budget: int, rank: int, world: int
 ) -> list[list[int]]:
-    """One process's forward passes of a step; every process gets the same number, empty ones where there is less work.
+    """One process's forward passes of a step; every process gets the same number, some empty.
 
     The cut into forward passes is the same whatever the number of processes.
     """
@@ -106,7 +122,7 @@ def micro_batches(
 
 
 def learning_rate(step: int, total: int, settings: FitSettings) -> float:
-    """The factor on the learning rate at a step counted from 0: linear warm-up, then linear or cosine to 0."""
+    """The learning rate's factor at a step (from 0): linear warm-up, then linear or cosine to 0."""
     warmup = math.ceil(total * settings.warmup_fraction)
     if step < warmup:
         return (step + 1) / warmup
@@ -155,7 +171,8 @@ def fit(
         head: The part trained at ``lr × head_lr_multiplier``.
         directory: Where ``metrics.jsonl`` and resume points go; None keeps nothing.
         resume: Go on from the last resume point in ``directory``, if there is one.
-        fingerprint: What must be equal between a resume point and this run (settings, data digest, threads).
+        fingerprint: What must be equal between a resume point and this run (settings, data digest,
+            threads).
         on_step: Called with (step, total, examples, tokens) after every step.
 
     Raises:
@@ -221,7 +238,7 @@ def fit(
         step_loss = torch.zeros((), dtype=torch.float64)
         for number, indexes in enumerate(shares):
             last = number == len(shares) - 1
-            # an empty share still runs a forward of weight zero, so that every process synchronises as often
+            # an empty share still runs a forward of weight zero: all processes synchronise as often
             used, scale = (indexes, 1.0) if indexes else ([examples[0]], 0.0)
             with autocast, _sync_on(accelerator, prepared, last):
                 losses = task.losses(prepared, used)
@@ -240,7 +257,8 @@ def fit(
         norm = accelerator.clip_grad_norm_(module.parameters(), settings.max_grad_norm or math.inf)
         if not math.isfinite(float(step_loss)) or not math.isfinite(float(norm)):
             raise TrainingError(
-                f"The loss became {float(step_loss)} with gradient norm {float(norm)} at step {step + 1} of {len(plan)}; "
+                f"The loss became {float(step_loss)} with gradient norm {float(norm)} "
+                f"at step {step + 1} of {len(plan)}; "
                 "lower --lr or look at the data. The last good checkpoint is untouched."
             )
         lr = scheduler.get_last_lr()[0]
@@ -311,10 +329,7 @@ class Progress:
     step: int = 0
     final_loss: float = math.nan
     best_step: int = 0
-    best: EvaluationRow | None = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        self.best: EvaluationRow = self.best or {}
+    best: EvaluationRow = field(default_factory=dict)
 
 
 class _Log:
@@ -421,7 +436,8 @@ class _State:
             saved, now = state["fingerprint"].get(key), self.fingerprint.get(key)
             if saved != now:
                 raise ConfigError(
-                    f"The resume point in {self.directory.parent} was made with {key} = {saved!r} and this run has {now!r}; "
+                    f"The resume point in {self.directory.parent} was made with {key} = {saved!r} "
+                    f"and this run has {now!r}; "
                     "resume with the same settings and data, or choose another --out."
                 )
         tensors = load_file(self.directory / state["file"])

@@ -24,8 +24,9 @@ from assay.types import Figure
 class HeldoutReport:
     """What a reward model does on pairs it was not trained on.
 
-    ``figures`` has ``accuracy``, ``length_only_accuracy``, ``gap``, ``nll``, ``reward_length_correlation`` and ``ece``,
-    each with a 95 % interval clustered by prompt. ``encoding`` says what was dropped.
+    ``figures`` has ``accuracy``, ``length_only_accuracy``, ``gap``, ``nll``,
+    ``reward_length_correlation`` and ``ece``, each with a 95 % interval clustered by prompt.
+    ``encoding`` says what was dropped.
     """
 
     figures: Mapping[str, Figure]
@@ -37,12 +38,12 @@ class HeldoutReport:
 
     @property
     def accuracy(self) -> Figure:
-        """Share of pairs with a positive gap; ties of the model count half, tied labels are left out."""
+        """Share of pairs with a positive gap; a gap of 0 counts half, tied labels are left out."""
         return self.figures["accuracy"]
 
     @property
     def length_only_accuracy(self) -> Figure:
-        """The same for a one-feature logistic regression on the length difference, fitted on the training pairs."""
+        """The same for a logistic regression on the length difference, fitted on training pairs."""
         return self.figures["length_only_accuracy"]
 
     def to_dict(self) -> dict[str, object]:
@@ -61,7 +62,8 @@ class HeldoutReport:
             f"accuracy {self.accuracy} pairs of {self.prompts} prompts, "
             f"length-only {length.value:.3f}, gap {self.figures['gap'].value:.2f}, "
             f"nll {self.figures['nll'].value:.3f}, ece {self.figures['ece'].value:.3f}, "
-            f"reward-length correlation {self.figures['reward_length_correlation'].value:+.2f}; {self.encoding}"
+            "reward-length correlation "
+            f"{self.figures['reward_length_correlation'].value:+.2f}; {self.encoding}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Train an outcome reward model: a function of a model, preference pairs, held-out pairs and settings."""
+"""Train an outcome reward model from a model, preference pairs, held-out pairs and settings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,12 +27,12 @@ Progress = Callable[[str, int, int, int], None]
 """Called with (stage, done, total, tokens just done)."""
 
 FROZEN_LAYERS = 0.8
-"""Share of the layers a frozen backbone keeps: reward-relevant features peak before the last layers."""
+"""Share of layers a frozen backbone keeps: reward-relevant features peak before the last ones."""
 
 
 @dataclass(frozen=True)
 class RewardResult:
-    """What training gave: the model (in its best held-out state), the held-out report and how the fit went."""
+    """The model (in its best held-out state), the held-out report and how the fit went."""
 
     model: RewardModel
     heldout: HeldoutReport
@@ -58,8 +58,8 @@ def train_reward(
 ) -> RewardResult:
     """Train a reward model on preference pairs or rankings.
 
-    The model is trained in place and left in the state with the lowest held-out loss. In frozen mode its backbone is
-    cut to ``training.layers`` first.
+    The model is trained in place and left in the state with the lowest held-out loss. In frozen
+    mode its backbone is cut to ``training.layers`` first.
 
     Args:
         directory: Where metrics and resume points go; None keeps none.
@@ -120,7 +120,8 @@ def _check(training: RewardTraining) -> None:
         )
     if training.mode != "frozen" and (training.layers is not None or training.pooling != "last"):
         raise ConfigError(
-            f"layers and pooling are for mode frozen, and the mode is {training.mode}; leave them out."
+            f"layers and pooling are for mode frozen, and the mode is {training.mode}; "
+            "leave them out."
         )
     for name in ("epochs", "batch_size", "token_budget", "eval_every", "save_every", "lora_rank"):
         value = getattr(training, name)
@@ -134,8 +135,8 @@ def _check_rankings(examples: Sequence[Example]) -> None:
     unranked = sum(e.ranking is None and not _is_plain_pair(e) for e in examples)
     if unranked:
         raise ConfigError(
-            f"loss plackett-luce needs rankings, and {unranked:,} of {len(examples):,} comparisons have soft or partial labels; "
-            "use --loss bradley-terry, which takes them."
+            f"loss plackett-luce needs rankings, and {unranked:,} of {len(examples):,} comparisons "
+            "have soft or partial labels; use --loss bradley-terry, which takes them."
         )
 
 
@@ -145,7 +146,15 @@ def _is_plain_pair(example: Example) -> bool:
 
 def _prepare(model: RewardModel, training: RewardTraining) -> None:
     """Shape the model for its mode: cut and pool, add adapters, or leave it whole."""
-    model.set_engine(choose_engine(model, training.engine))
+    checkpointing = training.gradient_checkpointing and training.mode != "frozen"
+    model.set_engine(
+        choose_engine(
+            model,
+            training.engine,
+            gradients=training.mode != "frozen",
+            checkpointing=checkpointing,
+        )
+    )
     if training.mode == "frozen":
         total = int(model.network.config.get_text_config().num_hidden_layers)
         cut_layers(model.network, training.layers or max(1, round(FROZEN_LAYERS * total)))
@@ -157,9 +166,9 @@ def _prepare(model: RewardModel, training: RewardTraining) -> None:
         }
     elif training.mode == "lora":
         add_lora(model, rank=training.lora_rank, alpha=training.lora_alpha, seed=training.seed)
-    if training.gradient_checkpointing and training.mode != "frozen":
+    if checkpointing:
         set_checkpointing(model.network, True)
-        model.network.enable_input_require_grads()
+        model.train()  # transformers checkpoints in training mode only; there is no dropout to turn on
     model.provenance = {**model.provenance, "mode": training.mode}
 
 
@@ -174,8 +183,8 @@ def resolve(training: RewardTraining, examples: Sequence[Example]) -> FitSetting
     budget = training.token_budget or max(2048, longest)
     if budget < longest:
         raise ConfigError(
-            f"token_budget {budget:,} is smaller than the longest comparison ({longest:,} tokens); "
-            "raise it or lower --max-length."
+            f"token_budget {budget:,} is smaller than the longest comparison "
+            f"({longest:,} tokens); raise it or lower --max-length."
         )
     batch = training.batch_size or (64 if frozen else 16)
     batch = min(batch, len(examples))
@@ -241,6 +250,7 @@ def _fit_trees(
         merge_in_place(model)
     if training.gradient_checkpointing:
         set_checkpointing(model.network, False)
+        model.eval()
     by_example = dict(task.evaluate(model, 0, 1))
     return result, np.concatenate([by_example[i] for i in range(len(held))])
 

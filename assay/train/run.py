@@ -67,7 +67,8 @@ def run(config: TrainReward) -> TrainedRun | None:
             )
     except KeyboardInterrupt:
         raise TrainingError(
-            f"Interrupted; the last resume point in {config.out} is intact. Go on with the same command and --resume."
+            f"Interrupted; the last resume point in {config.out} is intact. "
+            "Go on with the same command and --resume."
         ) from None
     if not _is_main():
         return None
@@ -81,11 +82,13 @@ def _check_out(config: TrainReward) -> None:
         raise ConfigError(f"--out {config.out} is a file; name a directory for the run.")
     if finished:
         raise ConfigError(
-            f"--out {config.out} holds a finished run; name another directory, or go on with --from."
+            f"--out {config.out} holds a finished run; "
+            "name another directory, or go on with --from."
         )
     if started and not config.resume and _is_main():
         raise ConfigError(
-            f"--out {config.out} holds an unfinished run; go on with --resume, or name another directory."
+            f"--out {config.out} holds an unfinished run; "
+            "go on with --resume, or name another directory."
         )
 
 
@@ -131,7 +134,7 @@ def save_run(
     heldout: PreferencePairs,
     config: TrainReward,
 ) -> TrainedRun:
-    """Write the model, the records of the run, the pictures and the model card; the manifest comes last."""
+    """Write the model, the run's records, the pictures and the model card; the manifest last."""
     from assay.models.checkpoint import save_model, write_manifest
     from assay.plots import gap_histogram, report_page, training_curves
     from assay.toml import resolved_toml
@@ -218,5 +221,6 @@ def push(out: Path, repository: str) -> None:
         )
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise TrainingError(
-            f"The run in {out} is whole, but could not be uploaded to {repository}: {str(error).splitlines()[0]}"
+            f"The run in {out} is whole, but could not be uploaded to {repository}: "
+            f"{str(error).splitlines()[0]}"
         ) from error

@@ -1,4 +1,4 @@
-"""The two reward-training tasks of the one loop: through the backbone, or on a frozen backbone's cached features."""
+"""The two reward-training tasks of the one loop: through the backbone, or on cached features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -180,7 +180,7 @@ class TreeTask:
 
 
 class FeatureTask:
-    """Training a head on cached features: the same losses, a matrix product in place of a backbone."""
+    """Training a head on cached features: the same losses, a matrix product for a backbone."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Property: the tree engine equals the padded forward in values and in every gradient, on every architecture."""
+"""Property: on every architecture the tree engine equals the padded forward, gradients too."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_probe_refuses_attention_sinks() -> None:
 
 
 def test_sliding_window_counts_positions_not_packed_indexes() -> None:
-    """A second response lies far from its prompt in the row, and must see the same of it as the first."""
+    """A later response lies far from its prompt in the row, and must see the same of it."""
     model = reward_model("gemma3_text")
     model.set_engine("tree")
     twin = np.arange(10, 16, dtype=np.int32)
@@ -158,7 +158,7 @@ def test_sliding_window_counts_positions_not_packed_indexes() -> None:
 def test_flex_mask_is_the_rule_of_the_segments(
     shapes: list[tuple[int, list[int]]], window: int | None, causal: bool
 ) -> None:
-    """The CUDA path's mask, applied densely on CPU, gives the attention of the CPU path's segments."""
+    """The CUDA path's mask, applied densely on CPU, gives the attention of the CPU's segments."""
     if not causal:
         window = None
     packed = random_pack(shapes, 0, share=causal)

@@ -1,4 +1,4 @@
-"""Tiny networks of the architectures the engine is tested on, built in memory from their configurations."""
+"""Tiny networks of the architectures the engine is tested on, built in memory."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "pad_token_id": 0,
     },
 }
-"""Soft-capping is set to bite, and the sliding windows (8) are shorter than most prompts of the tests."""
+"""Soft-capping is set to bite, and the sliding windows (8) are shorter than most prompts."""
 
 
 def tiny_network(name: str, seed: int = 0, **changes: Any) -> Any:
-    """A random network of an architecture with one output, dropout off, weights spread enough for differences to show."""
+    """A random network with one output, dropout off, weights so wide that differences show."""
     config = AutoConfig.for_model(
         name, **{**ARCHITECTURES.get(name, {}), "num_labels": 1, **changes}
     )
