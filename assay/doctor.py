@@ -1,14 +1,14 @@
-"""The verb ``assay doctor``: tokenizer, template and data traps found before training, each with what to do.
+"""The verb ``assay doctor``: tokenizer, template and data traps, found before training.
 
-For somebody else's reward model it shows the inferred contract, marked unverified, and whether plain transformers
-reads the token that the contract scores. The traps are those users of other trainers report.
+For somebody else's reward model it shows the inferred contract, marked unverified, and whether
+plain transformers reads the token that the contract scores. The traps are those that users of
+other trainers report.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from assay.configs import Doctor
@@ -27,7 +27,7 @@ _SIGNS = {"ok": "ok", "handled": "handled", "warning": "WARNING", "problem": "PR
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing checked: ``ok``, a trap Assay ``handled``, a ``warning`` to think about, or a ``problem`` to fix."""
+    """One thing checked: ok, a trap Assay handled, a warning, or a problem to fix."""
 
     level: Level
     check: str
@@ -56,7 +56,15 @@ class Diagnosis:
         lines = [self.subject]
         lines += [f"  {_SIGNS[f.level]:8} {f.check}: {f.text}" for f in self.findings]
         if self.contract:
-            keys = ("template_source", "end_of_response", "pad_token", "max_length", "pooling", "frozen_date", "verified")
+            keys = (
+                "template_source",
+                "end_of_response",
+                "pad_token",
+                "max_length",
+                "pooling",
+                "frozen_date",
+                "verified",
+            )
             lines.append("contract: " + ", ".join(f"{k} {self.contract[k]!r}" for k in keys))
         return "\n".join(lines)
 
@@ -71,7 +79,9 @@ def run(config: Doctor) -> Diagnosis:
         return diagnose_model(config.model)
     if not config.backbone:
         if not config.data:
-            raise ConfigError("assay doctor needs a reward-model directory, --backbone, or --data to look at.")
+            raise ConfigError(
+                "assay doctor needs a reward-model directory, --backbone, or --data to look at."
+            )
         return Diagnosis("data", tuple(_data_findings(config, None)))
     from assay.data.contract import Renderer, make_contract
     from assay.models.backbones import load_tokenizer, resolve_backbone
@@ -88,40 +98,63 @@ def run(config: Doctor) -> Diagnosis:
 
 
 def tokenizer_findings(shipped: PreTrainedTokenizerBase, renderer: Renderer) -> Iterator[Finding]:
-    """Traps of a tokenizer and chat template as they are shipped, and what the contract makes of them."""
+    """Traps of a tokenizer and template as shipped, and what the contract makes of them."""
     contract = renderer.contract
     end = contract.end_of_response
     probe = Conversation.of("A question?", "An answer.")
     pad = shipped.pad_token
     if pad is None:
-        yield Finding("handled", "pad token", f"none is set; the contract pads with {contract.pad_token!r}.")
+        yield Finding(
+            "handled", "pad token", f"none is set; the contract pads with {contract.pad_token!r}."
+        )
     elif str(pad) == end:
         yield Finding(
             "handled",
             "pad = EOS",
-            f"padding and the end of a response are both {end!r}, so plain transformers would score the token before the "
-            f"end; the contract pads with {contract.pad_token!r}.",
+            f"padding and the end of a response are both {end!r}, so plain transformers would "
+            f"score the token before the end; the contract pads with {contract.pad_token!r}.",
         )
     else:
-        yield Finding("ok", "pad = EOS", f"padding {str(pad)!r} is not the end of a response {end!r}.")
+        yield Finding(
+            "ok", "pad = EOS", f"padding {str(pad)!r} is not the end of a response {end!r}."
+        )
     if contract.template_source == "plain":
-        yield Finding("handled", "chat template", "there is none; conversations are rendered as plain 'User:' and 'Assistant:'.")
+        yield Finding(
+            "handled",
+            "chat template",
+            "there is none; conversations are rendered as plain 'User:' and 'Assistant:'.",
+        )
     else:
         text = _shipped_render(shipped, probe)
         tail = text.rpartition(end)[2] if end in text else None
         if tail is None:
-            yield Finding("handled", "missing EOS", f"the template does not end a response with {end!r}; the contract adds it.")
+            yield Finding(
+                "handled",
+                "missing EOS",
+                f"the template does not end a response with {end!r}; the contract adds it.",
+            )
         elif tail:
-            yield Finding("handled", "text after the end", f"the template writes {tail!r} after {end!r}; the contract stops at {end!r}.")
+            yield Finding(
+                "handled",
+                "text after the end",
+                f"the template writes {tail!r} after {end!r}; the contract stops at {end!r}.",
+            )
         else:
-            yield Finding("ok", "end of response", f"a response ends in {end!r}, the token that is scored.")
+            yield Finding(
+                "ok", "end of response", f"a response ends in {end!r}, the token that is scored."
+            )
         if "system" in text and "system" not in [m.role for m in probe.messages]:
-            yield Finding("warning", "system message", "the template adds a system message of its own to every conversation.")
+            yield Finding(
+                "warning",
+                "system message",
+                "the template adds a system message of its own to every conversation.",
+            )
     if contract.frozen_date:
         yield Finding(
             "handled",
             "date in template",
-            f"the template writes today's date, so rewards would change from day to day; frozen at {contract.frozen_date}.",
+            "the template writes today's date, so rewards would change from day to day; "
+            f"frozen at {contract.frozen_date}.",
         )
     else:
         yield Finding("ok", "date in template", "the template does not ask for the date.")
@@ -145,15 +178,15 @@ def _bos_finding(renderer: Renderer, probe: Conversation) -> Finding:
         return Finding(
             "warning",
             "double BOS",
-            "tokenising the rendered text with special tokens gives two BOS tokens; Assay gives one, and so does "
-            "apply_chat_template(tokenize=True).",
+            "tokenising the rendered text with special tokens gives two BOS tokens; "
+            "Assay gives one, and so does apply_chat_template(tokenize=True).",
         )
     if len(special) > len(bare):
         return Finding(
             "warning",
             "added tokens",
-            f"tokenising the rendered text with special tokens adds {len(special) - len(bare)} tokens that training did not see; "
-            "use add_special_tokens=False.",
+            f"tokenising the rendered text with special tokens adds {len(special) - len(bare)} "
+            "tokens that training did not see; use add_special_tokens=False.",
         )
     return Finding("ok", "double BOS", "no token is added twice.")
 
@@ -166,21 +199,41 @@ def _data_findings(config: Doctor, renderer: Renderer | None) -> list[Finding]:
     findings = [Finding("ok", "rows", str(report))]
     for reason, count in report.dropped.items():
         if count:
-            places = "; ".join(f"{d.where}: {d.reason}" for d in report.examples if d.reason == reason)
-            findings.append(Finding("warning", reason, f"{count:,} left out{f' ({places})' if places else ''}."))
+            places = "; ".join(
+                f"{d.where}: {d.reason}" for d in report.examples if d.reason == reason
+            )
+            findings.append(
+                Finding("warning", reason, f"{count:,} left out{f' ({places})' if places else ''}.")
+            )
     if report.contradictions:
-        findings.append(Finding("warning", "contradictions", f"{report.contradictions:,} pairs say the opposite of an earlier pair."))
+        findings.append(
+            Finding(
+                "warning",
+                "contradictions",
+                f"{report.contradictions:,} pairs say the opposite of an earlier pair.",
+            )
+        )
     mismatched = sum(map(_mismatched_prompt, pairs.comparisons))
     if mismatched:
         findings.append(
-            Finding("problem", "prompt mismatch", f"{mismatched:,} comparisons have responses to different last user messages.")
+            Finding(
+                "problem",
+                "prompt mismatch",
+                f"{mismatched:,} comparisons have responses to different last user messages.",
+            )
         )
     findings.append(_length_finding(pairs))
     if config.evaluation:
         evaluation = PreferencePairs.load(config.evaluation, on_bad_row="skip")
         shared = overlap(pairs, evaluation)
         level: Level = "problem" if shared else "ok"
-        findings.append(Finding(level, "evaluation leakage", f"{shared:,} prompts are in both training and evaluation data."))
+        findings.append(
+            Finding(
+                level,
+                "evaluation leakage",
+                f"{shared:,} prompts are in both training and evaluation data.",
+            )
+        )
     if renderer is not None:
         findings += _token_findings(renderer, pairs.comparisons, config.max_length)
     return findings
@@ -200,7 +253,11 @@ def _length_finding(pairs: PreferencePairs) -> Finding:
     figure = accuracy(baseline.predict(differences), probability, pairs.prompt_groups())
     direction = "longer" if baseline.weight > 0 else "shorter"
     level: Level = "warning" if figure.value > 0.6 else "ok"
-    return Finding(level, "length-only accuracy", f"choosing the {direction} response is right in {figure}; a reward model must beat it.")
+    return Finding(
+        level,
+        "length-only accuracy",
+        f"choosing the {direction} response is right in {figure}; a reward model must beat it.",
+    )
 
 
 def _text(messages: tuple[Message, ...]) -> str:
@@ -208,7 +265,7 @@ def _text(messages: tuple[Message, ...]) -> str:
 
 
 def _token_findings(renderer: Renderer, comparisons: Any, max_length: int) -> list[Finding]:
-    """What tokenisation does to the data: refusals, length, merges across the boundary, identical token ids."""
+    """What tokenisation does to the data: refusals, length, merges, identical token ids."""
     refused = long_pairs = long_responses = merged = identical = total = 0
     reason = ""
     for comparison in comparisons:
@@ -222,48 +279,83 @@ def _token_findings(renderer: Renderer, comparisons: Any, max_length: int) -> li
         longest = max(len(t.ids) for t in tokens)
         long_pairs += longest > max_length
         long_responses += any(len(t.ids) - t.response_start > max_length for t in tokens)
-        header = renderer.tokenizer(renderer.render_prompt(comparison.conversations()[0]), add_special_tokens=False)["input_ids"]
+        header = renderer.tokenizer(
+            renderer.render_prompt(comparison.conversations()[0]), add_special_tokens=False
+        )["input_ids"]
         merged += any(t.response_start < len(header) for t in tokens)
-        identical += any(tokens[p.chosen].ids.tobytes() == tokens[p.rejected].ids.tobytes() for p in comparison.preferences)
+        identical += any(
+            tokens[p.chosen].ids.tobytes() == tokens[p.rejected].ids.tobytes()
+            for p in comparison.preferences
+        )
     findings = [
         Finding(
             "warning" if long_pairs else "ok",
             "length",
-            f"{long_pairs:,} of {total:,} comparisons are longer than max_length={max_length:,} tokens"
+            f"{long_pairs:,} of {total:,} comparisons are longer than max_length={max_length:,} "
+            "tokens"
             + ("; they are dropped unless --truncation says otherwise." if long_pairs else "."),
         )
     ]
     if long_responses:
-        findings.append(Finding("problem", "response truncated", f"{long_responses:,} have a response longer than max_length by itself."))
+        findings.append(
+            Finding(
+                "problem",
+                "response truncated",
+                f"{long_responses:,} have a response longer than max_length by itself.",
+            )
+        )
     if refused:
-        findings.append(Finding("problem", "refused by the contract", f"{refused:,} comparisons: {reason}"))
+        findings.append(
+            Finding("problem", "refused by the contract", f"{refused:,} comparisons: {reason}")
+        )
     if merged:
         findings.append(
-            Finding("handled", "boundary merges", f"in {merged:,} comparisons the tokenizer merges across the start of the response; "
-                    "conversations are tokenised whole, so nothing changes.")
+            Finding(
+                "handled",
+                "boundary merges",
+                f"in {merged:,} comparisons the tokenizer merges across the start of the response; "
+                "conversations are tokenised whole, so nothing changes.",
+            )
         )
     if identical:
-        findings.append(Finding("problem", "identical token ids", f"{identical:,} comparisons have sides that are the same tokens."))
+        findings.append(
+            Finding(
+                "problem",
+                "identical token ids",
+                f"{identical:,} comparisons have sides that are the same tokens.",
+            )
+        )
     return findings
 
 
 def diagnose_model(location: str) -> Diagnosis:
-    """A reward-model directory: its contract, and whether plain transformers reads the token it scores.
+    """A reward-model directory: its contract, and whether plain transformers reads its token.
 
     Raises:
         CheckpointError: If it is not a reward model that can be loaded.
     """
-    from assay.models.checkpoint import ASSAY_FILE, load_model
+    from assay.models.checkpoint import load_model
 
     model = load_model(location)
-    own = (Path(location) / ASSAY_FILE).exists()
     findings = [
         Finding("ok", "contract", "saved by Assay; assay verify replays it.")
-        if own
-        else Finding("warning", "contract", "inferred from the tokenizer and unverified: the training may have used another template.")
+        if model.contract.verified
+        else Finding(
+            "warning",
+            "contract",
+            "inferred from the tokenizer and unverified: the training may have used another "
+            "template.",
+        )
     ]
     if not model.is_standard:
-        findings.append(Finding("warning", "pooling", "only Assay loads this directory: its head reads other states than the last token's."))
+        findings.append(
+            Finding(
+                "warning",
+                "pooling",
+                "only Assay loads this directory: its head reads other states than the last "
+                "token's.",
+            )
+        )
     else:
         findings.append(_plain_reading(location, model))
     return Diagnosis(location, tuple(findings), model.contract.to_dict())
@@ -281,18 +373,35 @@ def _plain_reading(location: str, model: Any) -> Finding:
 
     conversations = golden_conversations(model)[:8]
     wanted = score_conversations(model, conversations).rewards
-    plain = AutoModelForSequenceClassification.from_pretrained(location, dtype=torch.float32, trust_remote_code=False).eval()
+    plain = AutoModelForSequenceClassification.from_pretrained(
+        location, dtype=torch.float32, trust_remote_code=False
+    ).eval()
     config = plain.config.get_text_config()
     if config.pad_token_id is None:
-        return Finding("problem", "plain transformers", "config.json names no pad token, so batches of more than one fail there.")
-    ids, mask = pad_right([t.ids for t in model.renderer.tokenise(conversations)], int(config.pad_token_id))
+        return Finding(
+            "problem",
+            "plain transformers",
+            "config.json names no pad token, so batches of more than one fail there.",
+        )
+    ids, mask = pad_right(
+        [t.ids for t in model.renderer.tokenise(conversations)], int(config.pad_token_id)
+    )
     with torch.inference_mode():
         got = plain(input_ids=ids, attention_mask=mask).logits[:, 0].double().numpy()
     difference = float(np.abs(got - wanted).max()) / (float(wanted.std()) or 1.0)
     if difference <= 1e-3:
-        return Finding("ok", "plain transformers", f"reads the same rewards in a padded batch (within {difference:.0e} standard deviations).")
+        return Finding(
+            "ok",
+            "plain transformers",
+            "reads the same rewards in a padded batch "
+            f"(within {difference:.0e} standard deviations).",
+        )
     if int(config.pad_token_id) == model.contract.end_of_response_id:
         why = "its pad token is the end-of-response token, so it scores the token before the end"
     else:
         why = "it reads another token, or runs another attention, than the contract says"
-    return Finding("problem", "plain transformers", f"gives other rewards (by {difference:.1g} standard deviations): {why}.")
+    return Finding(
+        "problem",
+        "plain transformers",
+        f"gives other rewards (by {difference:.1g} standard deviations): {why}.",
+    )

@@ -1,7 +1,7 @@
 """The verb ``assay quickstart``: the whole path on bundled data, offline, in minutes.
 
-Trains a reward model on everyday questions, reports on prompts it never saw, verifies the run, scores two replies, and
-writes a page to look at.
+Trains a reward model on everyday questions, reports on prompts it never saw, verifies the run,
+scores two replies, and writes a page to look at.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import base64
 import html
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 
 PROMPT = "How can I fall asleep faster?"
 REPLIES = (
-    "Keep the room dark and cool, put screens away an hour before bed, and get up at the same time every day.",
+    "Keep the room dark and cool, put screens away an hour before bed, and get up at the same time "
+    "every day.",
     "Sleep is something people do at night. Many people sleep, and sleeping is known to be sleep.",
 )
 SHOWN = 8
@@ -51,7 +51,8 @@ class QuickstartResult:
             "verification": self.verification,
             "prompt": PROMPT,
             "replies": [
-                {"text": text, "reward": reward} for text, reward in zip(REPLIES, self.rewards, strict=True)
+                {"text": text, "reward": reward}
+                for text, reward in zip(REPLIES, self.rewards, strict=True)
             ],
         }
 
@@ -60,26 +61,31 @@ class QuickstartResult:
         below = "below" if length["value"] < accuracy["low"] else "NOT below"
         replies = "\n".join(f"  {r:+.2f}  {t}" for t, r in zip(REPLIES, self.rewards, strict=True))
         return (
-            f"held-out accuracy {accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}], "
-            f"n={accuracy['n']} pairs of {self.heldout['prompts']} prompts\n"
+            f"held-out accuracy {accuracy['value']:.3f} "
+            f"[{accuracy['low']:.3f}, {accuracy['high']:.3f}], n={accuracy['n']} pairs "
+            f"of {self.heldout['prompts']} prompts\n"
             f"length-only baseline {length['value']:.3f}, {below} that interval; chance 0.500\n"
             f"verified: {self.verification}\n"
             f"{PROMPT}\n{replies}\n"
-            f"look at {self.page}; train on your own pairs with: assay train reward --data FILE --out RUN"
+            f"look at {self.page}; train on your own pairs with: "
+            "assay train reward --data FILE --out RUN"
         )
 
 
 def run(config: Quickstart) -> QuickstartResult:
-    """The verb ``assay quickstart``; run again, it goes on where it was or reuses the finished run."""
+    """The verb ``assay quickstart``; run again, it goes on or reuses the finished run."""
     from assay.score.scorer import load_scorer
     from assay.score.verify import verify
+    from assay.train.run import is_finished
     from assay.train.run import run as train
 
     out = config.out
-    if (out / "manifest.json").exists():
+    if is_finished(out):
         print(f"{out} holds a finished run; verifying and scoring it.", file=sys.stderr)
     else:
-        print("training a reward head on bundled everyday questions (a few minutes)", file=sys.stderr)
+        print(
+            "training a reward head on bundled everyday questions (a few minutes)", file=sys.stderr
+        )
         train(
             TrainReward(
                 data=(str(TRAIN),),
@@ -114,16 +120,19 @@ def render_page(run_directory: Path, heldout: dict[str, Any], scorer: Scorer) ->
     rows = "".join(_figure_row(name, heldout[key]) for key, name in _FIGURES)
     blocks = "".join(_block(c, scorer) for c in comparisons)
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Assay quickstart</title><style>{_STYLE}</style></head><body><main>
 <h1>A reward model, from preferences to scores</h1>
-<p>Trained on bundled everyday questions with ranked replies; the figures are on {heldout["prompts"]} prompts it never
-saw, with 95&nbsp;% intervals clustered by prompt.</p>
-<table><thead><tr><th>figure</th><th>value</th><th>95&nbsp;% interval</th><th>n</th></tr></thead><tbody>{rows}</tbody></table>
-<img alt="Training curves, gap histogram and reliability of the run" src="data:image/png;base64,{picture}">
+<p>Trained on bundled everyday questions with ranked replies; the figures are on
+{heldout["prompts"]} prompts it never saw, with 95&nbsp;% intervals clustered by prompt.</p>
+<table><thead><tr><th>figure</th><th>value</th><th>95&nbsp;% interval</th><th>n</th></tr></thead>
+<tbody>{rows}</tbody></table>
+<img alt="Training curves, gap histogram and reliability of the run"
+ src="data:image/png;base64,{picture}">
 <h2>Held-out replies by reward</h2>
-<p>The best reply by the labels is marked ★. A reward means something only next to the reward of another reply to the same
-prompt.</p>
+<p>The best reply by the labels is marked ★. A reward means something only next to the reward of
+another reply to the same prompt.</p>
 {blocks}
 </main></body></html>
 """
@@ -140,10 +149,14 @@ _FIGURES = (
 
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--bar:#2a78b8}
-body{font:16px/1.5 system-ui,sans-serif;margin:0}main{max-width:60rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;width:100%;margin:1rem 0}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
-td.number{font-variant-numeric:tabular-nums;white-space:nowrap;text-align:right}img{width:100%;background:#fff;border-radius:6px}
-h3{margin:1.6rem 0 .2rem}.bar{display:inline-block;height:.6rem;background:var(--bar);border-radius:2px}
+body{font:16px/1.5 system-ui,sans-serif;margin:0}
+main{max-width:60rem;margin:2rem auto;padding:0 1rem}
+table{border-collapse:collapse;width:100%;margin:1rem 0}
+th,td{text-align:left;padding:.35rem .6rem;vertical-align:top;border-bottom:1px solid var(--line)}
+td.number{font-variant-numeric:tabular-nums;white-space:nowrap;text-align:right}
+img{width:100%;background:#fff;border-radius:6px}
+h3{margin:1.6rem 0 .2rem}
+.bar{display:inline-block;height:.6rem;background:var(--bar);border-radius:2px}
 td.reply{white-space:pre-wrap}
 """
 
@@ -164,15 +177,17 @@ def _block(comparison: Comparison, scorer: Scorer) -> str:
     rewards = scorer.score(comparison.conversations()).reward
     best = set(comparison.ranking[0]) if comparison.ranking else set()
     low, high = float(rewards.min()), float(rewards.max())
-    order: Sequence[int] = sorted(range(len(rewards)), key=lambda i: -rewards[i])
-    rows = "".join(
-        f"<tr><td class=number>{rewards[i]:+.2f}</td>"
-        f"<td><span class=bar style='width:{1 + 5 * (rewards[i] - low) / ((high - low) or 1.0):.1f}rem'></span></td>"
-        f"<td>{'★' if i in best else ''}</td><td class=reply>{html.escape(_text(comparison, i))}</td></tr>"
-        for i in order
-    )
+    rows = []
+    for i in sorted(range(len(rewards)), key=lambda i: -rewards[i]):
+        width = 1 + 5 * (rewards[i] - low) / ((high - low) or 1.0)
+        rows.append(
+            f"<tr><td class=number>{rewards[i]:+.2f}</td>"
+            f"<td><span class=bar style='width:{width:.1f}rem'></span></td>"
+            f"<td>{'★' if i in best else ''}</td>"
+            f"<td class=reply>{html.escape(_text(comparison, i))}</td></tr>"
+        )
     prompt = html.escape("\n".join(m.content for m in comparison.prompt))
-    return f"<h3>{prompt}</h3><table><tbody>{rows}</tbody></table>"
+    return f"<h3>{prompt}</h3><table><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _text(comparison: Comparison, response: int) -> str:

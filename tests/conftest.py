@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,51 @@ def gold_pairs() -> Callable[..., list[dict[str, Any]]]:
     Chosen by Bradley–Terry with the gold reward: P(chosen) = σ(gold of chosen − gold of rejected).
     """
     return _gold_pairs
+
+
+@pytest.fixture(scope="session")
+def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the features and probe results of tests go."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def own_cache(cache_directory: Path) -> Iterator[Path]:
+    """Keeps a module's tests out of the user's cache, in subprocesses too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_CACHE", str(cache_directory))
+        yield cache_directory
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 gold pairs as JSON Lines."""
+    path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in _gold_pairs(200)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_run(
+    tiny_backbone: Path,
+    pairs_file: Path,
+    cache_directory: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A finished frozen run on gold pairs, to read; copy it before changing anything."""
+    from assay.configs import TrainReward
+    from assay.train.run import run
+
+    out = tmp_path_factory.mktemp("run") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_CACHE", str(cache_directory))
+        run(
+            TrainReward(
+                data=(str(pairs_file),),
+                backbone=str(tiny_backbone),
+                out=out,
+                epochs=5,
+                max_length=256,
+            )
+        )
+    return out

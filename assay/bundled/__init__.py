@@ -1,4 +1,4 @@
-"""Data that ships with Assay: everyday questions with ranked replies (see README.md beside this file)."""
+"""Data that ships with Assay: everyday questions with ranked replies (README.md tells)."""
 
 from pathlib import Path
 

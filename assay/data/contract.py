@@ -40,6 +40,8 @@ _PROBE = (
     Message("user", "More?"),
 )
 _MARK = "qzjxmark"
+_WRAPPED = "{%- set rendered +%}"
+"""How a wrapped template begins; the plus keeps a newline that follows."""
 _STRFTIME = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)\s*\)")
 
 Ids = NDArray[np.int32]
@@ -174,24 +176,30 @@ class Renderer:
         rendered = self.tokenizer(
             [self.render(c) for c in conversations], add_special_tokens=False
         )["input_ids"]
-        headers: dict[int, list[int]] = {}
+        headers: dict[tuple[int, int], list[int]] = {}
         tokens = []
         for conversation, ids in zip(conversations, rendered, strict=True):
-            key = id(conversation.prompt)
+            key = id(conversation.prompt), id(conversation.tools)
             if key not in headers:
                 text = self.render_prompt(conversation)
                 headers[key] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             start = min(common_prefix([ids, headers[key]]), len(ids) - 1)
-            self._check(ids, start)
+            self._check(ids, start, len(conversation.response))
             tokens.append(Tokens(np.asarray(ids, dtype=np.int32), start))
         return tokens
 
-    def _check(self, ids: list[int], start: int) -> None:
+    def _check(self, ids: list[int], start: int, messages: int) -> None:
         end = self.contract.end_of_response_id
         if ids[-1] != end:
             raise ContractError(
                 f"The conversation's last token is {ids[-1]} where the end-of-response token {end} "
                 "was wanted; the tokenizer splits or merges it."
+            )
+        # a response of several messages (tool calls and results) may end each of them with it
+        if messages == 1 and (count := ids[start:].count(end)) != 1:
+            raise ContractError(
+                f"The response holds the end-of-response token {self.contract.end_of_response!r} "
+                f"{count} times where once was wanted; look for it in the message's extra keys."
             )
 
     def fit(self, tokens: Tokens, truncation: Truncation | None = None) -> Tokens | None:
@@ -282,10 +290,11 @@ def make_contract(
     if not template:
         template, source = plain_template(tokenizer), "plain"
     template, date = freeze_dates(template)
-    end = end_of_response(tokenizer, template)
-    template = end_template_at(template, end)
+    end, after = end_of_response(tokenizer, template)
+    template = end_template_at(template, end, after)
     tokenizer.chat_template = template
-    tokenizer.pad_token = choose_pad(tokenizer, end)
+    # add_special_tokens, not the attribute: that alone leaves a new token out of the vocabulary
+    tokenizer.add_special_tokens({"pad_token": choose_pad(tokenizer, end)})
     end_ids = tokenizer(end, add_special_tokens=False)["input_ids"]
     if len(end_ids) != 1:
         raise ContractError(
@@ -360,8 +369,10 @@ def freeze_dates(template: str) -> tuple[str, str | None]:
     return frozen, FROZEN_DATE
 
 
-def end_of_response(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
-    """The special token the template puts right after a response, or EOS where it puts none.
+def end_of_response(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[str, str]:
+    """The special token that the template puts after a response, and the text it puts after that.
+
+    Where it puts none, the EOS token.
 
     Raises:
         ContractError: If there is neither.
@@ -375,25 +386,32 @@ def end_of_response(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
     }
     found = [(tail.index(s), -len(s), s) for s in specials if s and s in tail]
     if found:
-        return min(found)[2]
+        end = min(found)[2]
+        return end, tail.partition(end)[2]
     if tokenizer.eos_token:
-        return str(tokenizer.eos_token)
+        return str(tokenizer.eos_token), ""
     raise ContractError(
         f"The chat template ends a response with {tail!r} and the tokenizer has no EOS token; "
         "a response needs a token that ends it."
     )
 
 
-def end_template_at(template: str, end: str) -> str:
-    """The template wrapped so that a finished conversation stops at its (or a new) end token."""
-    literal = json.dumps(end, ensure_ascii=False)
-    if f"rpartition({literal})" in template:
+def end_template_at(template: str, end: str, after: str) -> str:
+    """The template wrapped so that a conversation stops at (or is given) its end-of-response token.
+
+    Args:
+        after: What the template itself writes after that token.
+    """
+    if template.startswith(_WRAPPED):
         return template
+    # Jinja drops a template's last newline, and here it would no longer be the last
+    body = re.sub(r"(\r\n|\r|\n)\Z", "", template)
+    literal, ending = (json.dumps(text, ensure_ascii=False) for text in (end, end + after))
+    cut = f"rendered[:-{len(after)}]" if after else "rendered"
     return (
-        "{%- set rendered %}" + template + "{% endset -%}"
+        f"{_WRAPPED}{body}{{%+ endset -%}}"
         "{%- if add_generation_prompt -%}{{ rendered }}"
-        f"{{%- elif {literal} in rendered[(rendered | length) - 48:] -%}}"
-        f"{{{{ rendered.rpartition({literal})[0] ~ {literal} }}}}"
+        f"{{%- elif rendered.endswith({ending}) -%}}{{{{ {cut} }}}}"
         f"{{%- else -%}}{{{{ rendered.rstrip() ~ {literal} }}}}{{%- endif -%}}"
     )
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from assay.errors import BackboneError
+from assay.errors import BackboneError, ConfigError
 from assay.formats.files import cache_dir
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def load_network(
 
     Args:
         pad_token_id: Written to the config before the weights load, so that the embedding's frozen
-            row is the pad's.
+            row is the pad's; where the backbone has no row for it, it gets the mean of the others.
         attention: The name of an attention implementation.
 
     Raises:
@@ -167,8 +167,8 @@ def load_network(
         config.problem_type = "regression"
         config.use_cache = False
         if pad_token_id is not None:
-            config.get_text_config().pad_token_id = pad_token_id
-            config.pad_token_id = pad_token_id
+            rows = config.get_text_config().vocab_size
+            _set_pad(config, pad_token_id if pad_token_id < rows else None)
         for name in (
             "attention_dropout",
             "hidden_dropout_prob",
@@ -201,7 +201,28 @@ def load_network(
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+    if pad_token_id is not None:
+        add_rows(network, pad_token_id + 1)
+        _set_pad(network.config, pad_token_id)
     return network
+
+
+def _set_pad(config: Any, pad_token_id: int | None) -> None:
+    config.get_text_config().pad_token_id = pad_token_id
+    config.pad_token_id = pad_token_id
+
+
+def add_rows(network: "PreTrainedModel", wanted: int) -> None:
+    """Enlarge the embeddings to so many rows, if they have fewer."""
+    embeddings: Any = network.get_input_embeddings()
+    rows = embeddings.weight.shape[0]
+    if wanted <= rows:
+        return
+    network.resize_token_embeddings(wanted, mean_resizing=False)
+    embeddings = network.get_input_embeddings()
+    with torch.no_grad():
+        # not random: the weights' digest names the feature cache
+        embeddings.weight[rows:] = embeddings.weight[:rows].mean(0)
 
 
 @contextmanager
@@ -312,6 +333,20 @@ def longest_context(network: nn.Module) -> int | None:
     if limit and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
         limit -= config.pad_token_id + 1  # their positions start after the pad token's
     return int(limit) if limit else None
+
+
+def check_context(network: nn.Module, max_length: int, name: str) -> None:
+    """Refuse a longest conversation that the backbone cannot read.
+
+    Raises:
+        ConfigError: If ``max_length`` is more than the backbone's context.
+    """
+    limit = longest_context(network)
+    if limit is not None and max_length > limit:
+        raise ConfigError(
+            f"max_length {max_length:,} is more than the {limit:,} tokens {name} can read; "
+            "lower --max-length."
+        )
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -21,7 +21,7 @@ from torch import nn
 from assay.atomic import write_json, write_jsonl
 from assay.data.contract import Contract, Renderer, make_contract
 from assay.errors import BackboneError, CheckpointError
-from assay.models.backbones import load_network, load_tokenizer, longest_context
+from assay.models.backbones import add_rows, load_network, load_tokenizer, longest_context
 from assay.models.golden import golden_rows
 from assay.models.reward_model import RewardModel
 
@@ -49,6 +49,7 @@ def save_model(
     """
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(target)
     network = merged(model)
     for name, tensor in network.state_dict().items():
         if not torch.isfinite(tensor).all():
@@ -66,11 +67,16 @@ def save_model(
 
 
 def publish(staging: Path, target: Path) -> None:
-    """Move finished files into a run directory and renew its manifest."""
-    for file in sorted(p for p in staging.iterdir() if p.is_file()):
+    """Move finished files into a run directory and renew its manifest.
+
+    Everything is on disk before the first file is replaced, so a full disk leaves the old run whole.
+    """
+    files = sorted(p for p in staging.iterdir() if p.is_file())
+    for file in files:
         _sync(file)
+    write_json(staging / MANIFEST, _manifest(target, staging))
+    for file in (*files, staging / MANIFEST):
         file.replace(target / file.name)
-    write_manifest(target)
 
 
 def _write_network(model: RewardModel, network: "PreTrainedModel", staging: Path) -> None:
@@ -123,12 +129,22 @@ def _assay_json(model: RewardModel, record: Mapping[str, Any]) -> dict[str, Any]
 
 def write_manifest(directory: Path) -> None:
     """Write SHA-256 and size of the files that decide a reward and of the run's records."""
+    write_json(directory / MANIFEST, _manifest(directory))
+
+
+def _manifest(*directories: Path) -> dict[str, Any]:
+    """What the manifest says of these directories laid over each other, the last on top."""
     files = {
-        p.name: {"sha256": file_digest(p), "bytes": p.stat().st_size}
-        for p in sorted(directory.iterdir())
+        p.name: p
+        for directory in directories
+        for p in directory.iterdir()
         if p.is_file() and p.name not in (MANIFEST, "metrics.jsonl") and not p.name.startswith(".")
     }
-    write_json(directory / MANIFEST, {"format": FORMAT, "files": files})
+    entries = {
+        name: {"sha256": file_digest(file), "bytes": file.stat().st_size}
+        for name, file in sorted(files.items())
+    }
+    return {"format": FORMAT, "files": entries}
 
 
 def file_digest(path: Path) -> str:
@@ -181,23 +197,48 @@ def load_model(directory: str | Path, *, engine: str = "auto", check: bool = Tru
         CheckpointError: If files are missing or damaged, the weights are a pickle, or it is no
             one-output model.
     """
-    path = Path(directory)
-    if (path / ASSAY_FILE).exists():
+    path = _local(directory)
+    if (path / ASSAY_FILE).exists() or (path / MANIFEST).exists():
         if check:
             check_manifest(path)
         model = _load_own(path)
     else:
-        model = load_foreign(str(directory))
+        model = load_foreign(path, str(directory))
     from assay.models.probe import choose_engine
 
     model.set_engine(choose_engine(model, engine, gradients=False))
     return model
 
 
+def _local(name: str | Path) -> Path:
+    """The directory of that name, or a copy of the hub repository of that name without pickles."""
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise CheckpointError(
+            f"{name} is a file; a run is a directory with {ASSAY_FILE} or a transformers model."
+        )
+    if str(name).startswith((".", "/")) or str(name).count("/") != 1:
+        raise CheckpointError(
+            f"{name} does not exist; give a run directory or a hub name owner/model."
+        )
+    import huggingface_hub
+
+    pickles = [f"*{suffix}" for suffix in sorted(_PICKLES)]
+    try:
+        return Path(huggingface_hub.snapshot_download(str(name), ignore_patterns=pickles))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{name} is no directory, and as a hub name it cannot be read: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+
+
 def _load_own(path: Path) -> RewardModel:
     try:
         record = json.loads((path / ASSAY_FILE).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path / ASSAY_FILE} is damaged ({error}); copy the run again from its source."
         ) from error
@@ -237,51 +278,46 @@ def _load_own(path: Path) -> RewardModel:
     return model
 
 
-def load_foreign(location: str) -> RewardModel:
+def load_foreign(path: Path, name: str) -> RewardModel:
     """Somebody else's one-output sequence classifier, with a contract inferred from its tokenizer.
+
+    Args:
+        name: What the user called it.
 
     Raises:
         CheckpointError: If it has another number of outputs, no saved head, or its weights are a
             pickle.
     """
-    path = Path(location)
-    if path.exists() and not path.is_dir():
+    if not (path / "config.json").exists():
         raise CheckpointError(
-            f"{location} is a file; a run is a directory with {ASSAY_FILE} or a transformers model."
+            f"{name} has neither {ASSAY_FILE} nor config.json; it is not a run directory."
         )
-    if path.is_dir() and not (path / "config.json").exists():
+    _refuse_pickles(path)
+    labels = _num_labels(path)
+    if labels != 1:
         raise CheckpointError(
-            f"{location} has neither {ASSAY_FILE} nor config.json; it is not a run directory."
+            f"{name} has {labels} output labels; a reward model has 1. Was this a classifier?"
         )
-    if not path.exists() and location.count("/") != 1:
-        raise CheckpointError(
-            f"{location} does not exist; give a run directory or a hub name owner/model."
-        )
-    if path.is_dir():
-        _refuse_pickles(path)
-        labels = _num_labels(path)
-        if labels != 1:
-            raise CheckpointError(
-                f"{location} has {labels} output labels; a reward model has 1. "
-                "Was this a classifier?"
-            )
-        _require_head(path)
-    tokenizer = load_tokenizer(location)
+    _require_head(path)
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(location)
-    saved_pad = config.get_text_config().pad_token_id
-    contract = make_contract(tokenizer, max_length=1, truncation="error")
-    pad_id: Any = tokenizer.convert_tokens_to_ids(contract.pad_token)
-    network = load_network(
-        location, pad_token_id=pad_id if saved_pad is None else saved_pad, attention="eager"
-    )
-    model = RewardModel(network, Renderer(contract, tokenizer), backbone=location)
+    try:
+        tokenizer = load_tokenizer(str(path))
+        contract = make_contract(tokenizer, max_length=1, truncation="error")
+        pad_id: Any = tokenizer.convert_tokens_to_ids(contract.pad_token)
+        saved_pad = AutoConfig.from_pretrained(path).get_text_config().pad_token_id
+        network = load_network(
+            str(path), pad_token_id=pad_id if saved_pad is None else saved_pad, attention="eager"
+        )
+    except (BackboneError, SafetensorError) as error:
+        raise CheckpointError(f"{name} cannot be loaded: {error}") from error
+    add_rows(network, pad_id + 1)
+    model = RewardModel(network, Renderer(contract, tokenizer), backbone=name)
     limit = min(longest_context(network) or 4096, 1_000_000)
     model.set_contract(
         max_length=limit, verified=False, pooling="first" if model.encoder else "last"
     )
-    model.provenance = {"inferred_from": location}
+    model.provenance = {"inferred_from": name}
     _require_finite(model, path)
     return model
 
@@ -346,3 +382,5 @@ def remove_leftovers(directory: Path) -> None:
     """Remove what an interrupted save left behind."""
     for leftover in directory.glob(".saving-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in directory.glob(".*.part"):
+        leftover.unlink()

@@ -124,6 +124,8 @@ def replay(model: "RewardModel", rows: Sequence[dict[str, Any]]) -> Replay:
     """Score saved golden conversations again and compare."""
     from assay.models.scoring import score_conversations
 
+    if not rows:  # max_length was too short for every golden conversation
+        return Replay(0, 0, 0.0)
     conversations = [Conversation.of(row["prompt"], row["response"]) for row in rows]
     tokens = model.renderer.tokenise(conversations)
     changed = sum(

@@ -22,12 +22,12 @@ from assay.errors import BackboneError, ConfigError
 from assay.models import attention
 from assay.models.attention import ENGINE, TreeLayout
 from assay.models.backbones import (
+    check_context,
     head_of,
     initialise_head,
     is_encoder,
     load_network,
     load_tokenizer,
-    longest_context,
     resolve_backbone,
 )
 
@@ -97,15 +97,7 @@ class RewardModel(nn.Module):
         attention.register()
         pad_id: Any = tokenizer.convert_tokens_to_ids(contract.pad_token)
         network = load_network(location, pad_token_id=pad_id, attention="eager")
-        embeddings: Any = network.get_input_embeddings()
-        if len(tokenizer) > embeddings.weight.shape[0]:
-            network.resize_token_embeddings(len(tokenizer))
-        limit = longest_context(network)
-        if limit is not None and max_length > limit:
-            raise ConfigError(
-                f"max_length {max_length:,} is more than the {limit:,} tokens {name} can read; "
-                "lower --max-length."
-            )
+        check_context(network, max_length, name)
         initialise_head(head_of(network), seed)
         model = cls(network, Renderer(contract, tokenizer), backbone=name)
         if model.encoder:
@@ -147,6 +139,8 @@ class RewardModel(nn.Module):
         if pooling in ("mean", "last+mean"):
             width = head_of(self.network).in_features * (2 if pooling == "last+mean" else 1)
             self.pooled_head = nn.Linear(width, 1, bias=False)
+        else:
+            self.pooled_head = None
 
     @property
     def is_standard(self) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from assay.configs import BestOfN, Score
 from assay.errors import ConfigError, ContractError, DataError
 from assay.formats.fields import RowError
-from assay.formats.files import read_rows, write_rows
+from assay.formats.files import numbering, read_rows, write_rows
 from assay.formats.rows import shape_of
 from assay.types import Comparison, Conversation
 
@@ -139,9 +139,6 @@ def _run(config: Score, finish: Any) -> ScoredFile:
     totals = {"rows": 0, "responses": 0, "dropped": 0, "truncated": 0}
     with progress_bars() as progress:
         write_rows(config.output, _scored_rows(scorer, config.input, finish, totals, progress))
-    if not totals["rows"]:
-        config.output.unlink(missing_ok=True)
-        raise DataError(f"{config.input} holds no rows; there is nothing to score.")
     return ScoredFile(str(config.output), **totals, verified=scorer.contract.verified)
 
 
@@ -151,8 +148,9 @@ def _scored_rows(
     from assay.models.scoring import score_conversations
 
     rows = iter(read_rows(str(source)))
+    unit = numbering(source)
     while window := list(islice(rows, WINDOW)):
-        conversations = [row_conversations(row, f"{source} line {line}") for line, row in window]
+        conversations = [row_conversations(row, f"{source} {unit} {line}") for line, row in window]
         flat = [c for group in conversations for c in group]
         owners = [
             line for (line, _), group in zip(window, conversations, strict=True) for _ in group
@@ -162,7 +160,7 @@ def _scored_rows(
                 scorer.model, flat, token_budget=scorer.token_budget, truncation=scorer.truncation
             )
         except ContractError as error:
-            raise ContractError(_name_line(str(error), owners, source)) from error
+            raise ContractError(_name_row(str(error), owners, f"{source} {unit}")) from error
         totals["rows"] += len(window)
         totals["responses"] += len(flat)
         totals["dropped"] += scored.dropped
@@ -172,10 +170,12 @@ def _scored_rows(
         for (_, row), group in zip(window, conversations, strict=True):
             yield finish(row, rewards[: len(group)])
             rewards = rewards[len(group) :]
+    if not totals["rows"]:
+        raise DataError(f"{source} holds no rows; there is nothing to score.")
 
 
-def _name_line(message: str, owners: list[int], source: Path) -> str:
+def _name_row(message: str, owners: list[int], place: str) -> str:
     """``Conversation 7: …`` as ``FILE line N: …``."""
     head, _, rest = message.partition(": ")
     number = head.removeprefix("Conversation ")
-    return f"{source} line {owners[int(number) - 1]}: {rest}" if number.isdigit() else message
+    return f"{place} {owners[int(number) - 1]}: {rest}" if number.isdigit() else message

@@ -179,11 +179,7 @@ def fit(
         TrainingError: If a loss or gradient becomes NaN or infinite, or the run is interrupted.
         ConfigError: If the resume point belongs to other settings or data.
     """
-    from accelerate import Accelerator
-
-    accelerator = Accelerator(
-        log_with=list(settings.trackers) or None, project_dir=str(directory) if directory else None
-    )
+    accelerator = _accelerator(settings, directory)
     # our own autocast: accelerate fixes its precision for the life of the process
     autocast = torch.autocast(
         accelerator.device.type, torch.bfloat16, enabled=settings.precision == "bf16"
@@ -194,9 +190,7 @@ def fit(
         groups, lr=settings.lr, betas=(0.9, 0.999), eps=1e-8, fused=_can_fuse(groups)
     )
     plan = steps_of(len(task.costs), settings)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate(step, len(plan), settings)
-    )
+    peaks = [group["lr"] for group in groups]
     prepared, optimizer = accelerator.prepare(module, optimizer)
     if settings.trackers:
         accelerator.init_trackers("assay")
@@ -206,16 +200,17 @@ def fit(
     progress = Progress()
     if resume and directory is not None:
         progress = _State(module, optimizer, directory, fingerprint or {}).load()
-        for _ in range(progress.step):
-            scheduler.step()
     log = _Log(directory if accelerator.is_main_process else None, progress)
     weights = np.asarray(task.weights, dtype=np.float64)
     started = time.monotonic()
 
+    def epoch_at(step: int) -> float:
+        return round(step * settings.epochs / len(plan), 4)
+
     def evaluate(step: int) -> None:
         share = task.evaluate(prepared, accelerator.process_index, accelerator.num_processes)
         row = task.summarise(_gather(accelerator, share))
-        log.write({"step": step, "epoch": step * settings.batch_size / len(weights), **row})
+        log.write({"step": step, "epoch": epoch_at(step), **row})
         accelerator.log(row, step=step)
         if row["heldout/loss"] < progress.best.get("heldout/loss", math.inf):
             progress.best, progress.best_step = row, step
@@ -227,7 +222,7 @@ def fit(
     clock, window = time.monotonic(), [0, 0]
     while step < len(plan):
         examples = plan[step]
-        total_weight = float(weights[examples].sum())
+        total_weight = float(weights[examples].sum()) or 1.0  # all weights 0: a step without a loss
         shares = micro_batches(
             examples,
             task.costs,
@@ -261,10 +256,11 @@ def fit(
                 f"at step {step + 1} of {len(plan)}; "
                 "lower --lr or look at the data. The last good checkpoint is untouched."
             )
-        lr = scheduler.get_last_lr()[0]
+        factor = learning_rate(step, len(plan), settings)
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * factor
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        scheduler.step()
         step += 1
         progress.step, progress.final_loss = step, float(step_loss)
         tokens = sum(task.costs[i] for i in examples)
@@ -275,9 +271,9 @@ def fit(
             seconds = time.monotonic() - clock
             row = {
                 "step": step,
-                "epoch": round(step * settings.batch_size / len(weights), 4),
+                "epoch": epoch_at(step),
                 "train/loss": float(step_loss),
-                "train/lr": lr,
+                "train/lr": settings.lr * factor,
                 "train/gradient_norm": float(norm),
                 "train/pairs_per_second": window[0] / seconds,
                 "train/tokens_per_second": window[1] / seconds,
@@ -293,7 +289,9 @@ def fit(
             accelerator.wait_for_everyone()
             clock = time.monotonic()
     state.load_best(progress)
-    accelerator.end_training()
+    # not end_training(): it would take the process group from whoever fits next
+    for tracker in accelerator.trackers:
+        tracker.finish()
     return FitResult(
         steps=len(plan),
         final_loss=progress.final_loss,
@@ -302,6 +300,26 @@ def fit(
         rows=log.rows,
         seconds=time.monotonic() - started,
     )
+
+
+def _accelerator(settings: FitSettings, directory: Path | None) -> Any:
+    from accelerate import Accelerator
+
+    wanted = list(settings.trackers)
+    try:
+        accelerator = Accelerator(
+            log_with=wanted or None, project_dir=str(directory) if directory else None
+        )
+    except ValueError as error:
+        raise ConfigError(f"trackers {', '.join(wanted)} cannot be used: {error}.") from error
+    found = [str(getattr(t, "value", t)) for t in accelerator.log_with]
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise ConfigError(
+            f"tracker {missing[0]!r} is not installed; "
+            "pip install it or leave it out of --trackers."
+        )
+    return accelerator
 
 
 def _can_fuse(groups: list[dict[str, Any]]) -> bool:

@@ -1,7 +1,7 @@
 """Train an outcome reward model from a model, preference pairs, held-out pairs and settings."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def train_reward(
     """
     training = training or RewardTraining()
     _check(training)
-    _prepare(model, training)
+    goes_on = _prepare(model, training)
     examples, encoding = encode(
         model.renderer, train.comparisons, _clusters(train), share=not model.encoder
     )
@@ -84,18 +84,19 @@ def train_reward(
         _check_rankings(examples)
     settings = resolve(training, examples)
     fingerprint = {
-        **{k: v for k, v in asdict(settings).items() if k != "trackers"},
-        "mode": training.mode,
-        "loss": training.loss,
+        **{f.name: getattr(training, f.name) for f in fields(RewardTraining)},
+        **asdict(settings),
+        "backbone": model.backbone_name,
         "data": train.digest,
         "heldout": heldout.digest,
         "contract": model.contract.digest,
         "threads": torch.get_num_threads(),
     }
+    del fingerprint["trackers"]
     loss = LossSettings(training.loss, training.label_smoothing, training.centering)
     run = _Run(settings, directory, resume, fingerprint, progress)
     if training.mode == "frozen":
-        result, rewards = _fit_frozen(model, examples, held, loss, run)
+        result, rewards = _fit_frozen(model, examples, held, loss, run, goes_on)
     else:
         result, rewards = _fit_trees(model, examples, held, loss, training, run)
     return RewardResult(
@@ -127,6 +128,10 @@ def _check(training: RewardTraining) -> None:
         value = getattr(training, name)
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; it is at least 1.")
+    for name in ("centering", "weight_decay", "warmup_fraction", "max_grad_norm"):
+        value = getattr(training, name)
+        if value is not None and not value >= 0:
+            raise ConfigError(f"{name} is {value}; it is 0 or more.")
     if training.lr is not None and not 0 < training.lr < 10:
         raise ConfigError(f"lr is {training.lr}; a learning rate lies between 0 and 10.")
 
@@ -144,8 +149,13 @@ def _is_plain_pair(example: Example) -> bool:
     return len(example.preferences) == 1 and example.preferences[0].probability in (0.5, 1.0)
 
 
-def _prepare(model: RewardModel, training: RewardTraining) -> None:
-    """Shape the model for its mode: cut and pool, add adapters, or leave it whole."""
+def _prepare(model: RewardModel, training: RewardTraining) -> bool:
+    """Shape the model for its mode: cut and pool, add adapters, or leave it whole.
+
+    Returns:
+        Whether the head was trained before and still reads the states it was trained on.
+    """
+    goes_on = "mode" in model.provenance or "inferred_from" in model.provenance
     checkpointing = training.gradient_checkpointing and training.mode != "frozen"
     model.set_engine(
         choose_engine(
@@ -157,9 +167,12 @@ def _prepare(model: RewardModel, training: RewardTraining) -> None:
     )
     if training.mode == "frozen":
         total = int(model.network.config.get_text_config().num_hidden_layers)
-        cut_layers(model.network, training.layers or max(1, round(FROZEN_LAYERS * total)))
-        if training.pooling != "last":
+        keep = training.layers or (total if goes_on else max(1, round(FROZEN_LAYERS * total)))
+        cut_layers(model.network, keep)
+        if training.pooling not in ("last", model.contract.pooling):
             model.set_pooling(training.pooling)
+            goes_on = False
+        goes_on = goes_on and keep == total
         model.provenance = {
             **model.provenance,
             "layers": [model.network.config.get_text_config().num_hidden_layers, total],
@@ -168,8 +181,9 @@ def _prepare(model: RewardModel, training: RewardTraining) -> None:
         add_lora(model, rank=training.lora_rank, alpha=training.lora_alpha, seed=training.seed)
     if checkpointing:
         set_checkpointing(model.network, True)
-        model.train()  # transformers checkpoints in training mode only; there is no dropout to turn on
+        model.train()  # transformers checkpoints in training mode only; dropout is 0
     model.provenance = {**model.provenance, "mode": training.mode}
+    return goes_on
 
 
 def resolve(training: RewardTraining, examples: Sequence[Example]) -> FitSettings:
@@ -261,6 +275,7 @@ def _fit_frozen(
     held: Sequence[Example],
     loss: LossSettings,
     run: _Run,
+    goes_on: bool,
 ) -> tuple[FitResult, NDArray[np.float64]]:
     features = _features(model, [*train, *held], run.progress)
     split = sum(len(e.lengths) for e in train)
@@ -271,7 +286,10 @@ def _fit_frozen(
     ).astype(np.float32)
     standardised = (features - mean) * scale
     head = nn.Linear(features.shape[1], 1, bias=False)
-    initialise_head(head, run.settings.seed)
+    if goes_on:
+        unfold_head(model, head, scale)
+    else:
+        initialise_head(head, run.settings.seed)
     task = FeatureTask(head, train, standardised[:split], held, standardised[split:], loss)
     result = run.fit(task, head)
     fold_head(model, head, scale)
@@ -289,6 +307,13 @@ def fold_head(model: RewardModel, head: nn.Linear, scale: NDArray[np.float32]) -
         model.head.weight.copy_(head.weight.cpu() * torch.from_numpy(scale))
         if model.head.bias is not None:
             model.head.bias.zero_()
+
+
+def unfold_head(model: RewardModel, head: nn.Linear, scale: NDArray[np.float32]) -> None:
+    """The model's head as one on scaled features: what ``fold_head`` undoes."""
+    with torch.no_grad():
+        factor = torch.from_numpy(np.where(scale > 0, 1.0 / np.maximum(scale, 1e-30), 0.0))
+        head.weight.copy_(model.head.weight.cpu() * factor)
 
 
 def _features(

@@ -63,24 +63,30 @@ def run(config: TrainReward) -> TrainedRun | None:
                 config,
                 directory=config.out,
                 resume=config.resume,
-                progress=progress,
+                progress=progress if _is_main() else None,
             )
     except KeyboardInterrupt:
         raise TrainingError(
             f"Interrupted; the last resume point in {config.out} is intact. "
             "Go on with the same command and --resume."
         ) from None
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # the rest is the first process's work alone
     if not _is_main():
         return None
     return save_run(config.out, result, train, heldout, config)
 
 
+def is_finished(directory: Path) -> bool:
+    """Whether a run was trained and saved to its end: the resume points go last."""
+    return (directory / "manifest.json").exists() and not (directory / "resume").exists()
+
+
 def _check_out(config: TrainReward) -> None:
-    finished = (config.out / "manifest.json").exists()
     started = (config.out / "resume").exists()
     if config.out.exists() and not config.out.is_dir():
         raise ConfigError(f"--out {config.out} is a file; name a directory for the run.")
-    if finished:
+    if is_finished(config.out):
         raise ConfigError(
             f"--out {config.out} holds a finished run; "
             "name another directory, or go on with --from."
@@ -110,6 +116,7 @@ def load_data(config: TrainReward) -> tuple[PreferencePairs, PreferencePairs]:
 
 
 def _starting_model(config: TrainReward) -> RewardModel:
+    from assay.models.backbones import check_context
     from assay.models.checkpoint import load_model
     from assay.models.reward_model import RewardModel
 
@@ -122,7 +129,9 @@ def _starting_model(config: TrainReward) -> RewardModel:
             seed=config.seed,
         )
     model = load_model(config.from_run, engine=config.engine)
-    model.set_contract(max_length=config.max_length, truncation=config.truncation)
+    check_context(model.network, config.max_length, config.from_run)
+    # a contract that was inferred is this model's own once it is trained by it
+    model.set_contract(max_length=config.max_length, truncation=config.truncation, verified=True)
     model.provenance = {**model.provenance, "from": config.from_run}
     return model
 

@@ -1,0 +1,178 @@
+"""Draw docs/figures/tree.png from the engine itself: its packing, its positions and its mask."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+
+from assay.data.contract import Tokens
+from assay.data.trees import PackedTrees, Tree, build_tree, pack
+from assay.models.attention import TreeLayout
+
+FIGURES = Path(__file__).parent.parent / "docs" / "figures"
+
+TREES = (
+    ("pair", 6, {"chosen": 4, "rejected": 3}),
+    ("K = 4", 4, {"1st": 3, "2nd": 2, "3rd": 4, "4th": 2}),
+)
+"""Name, prompt tokens, and tokens of each response (with its end-of-response token)."""
+
+PROMPTS = ("#9aa5b1", "#c3cbd3")
+RESPONSES = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#56b4e9", "#cc79a7")
+PADDING = "#f4f4f4"
+
+
+def main(arguments: list[str]) -> None:
+    """Write the figure, into a directory given as the only argument or into docs/figures."""
+    directory = Path(arguments[0]) if arguments else FIGURES
+    directory.mkdir(parents=True, exist_ok=True)
+    tree_figure().savefig(directory / "tree.png", dpi=120, facecolor="white")
+
+
+def example_trees() -> list[Tree]:
+    """The trees of ``TREES``, every token an id of its own."""
+    trees, first = [], 0
+    for _, prompt, responses in TREES:
+        shared = np.arange(first, first + prompt, dtype=np.int32)
+        first += prompt
+        conversations = []
+        for length in responses.values():
+            own = np.arange(first, first + length, dtype=np.int32)
+            first += length
+            conversations.append(Tokens(np.concatenate([shared, own]), prompt))
+        trees.append(build_tree(conversations))
+    return trees
+
+
+def attention_mask(packed: PackedTrees) -> NDArray[np.bool_]:
+    """Which token (row) sees which (column), by the engine's own rule."""
+    device = torch.device("cpu")
+    index = torch.arange(packed.num_tokens)
+    rule = TreeLayout.of(packed, causal=True).mask_mod(device, None)
+    seen: NDArray[np.bool_] = rule(None, None, index[:, None], index[None, :]).numpy()
+    return seen
+
+
+def token_colours(packed: PackedTrees) -> list[str]:
+    """One colour a token: grey for prompts, a hue for each response."""
+    colours: list[str] = []
+    hues = iter(RESPONSES)
+    for number, segment in enumerate(packed.segments):
+        colours += [PROMPTS[number]] * segment.prefix
+        for rest in segment.rests:
+            colours += [next(hues)] * rest
+    return colours
+
+
+def tree_figure() -> Figure:
+    """The packed row, its attention mask, and the padded batch it stands for."""
+    packed = pack(example_trees())
+    colours = token_colours(packed)
+    figure = Figure(figsize=(10, 7.6), layout="constrained")
+    axes = figure.subplot_mosaic(
+        [["row", "row"], ["mask", "padded"]], height_ratios=(1, 4.4), width_ratios=(1.5, 1)
+    )
+    draw_row(axes["row"], packed, colours)
+    draw_mask(axes["mask"], packed, colours)
+    draw_padded(axes["padded"], packed, colours)
+    return figure
+
+
+def draw_row(axes: Axes, packed: PackedTrees, colours: list[str]) -> None:
+    """The packed row with the position of every token."""
+    ends = set(packed.ends.tolist())
+    for index, position in enumerate(packed.position_ids.tolist()):
+        draw_token(axes, index, 0, colours[index], str(position), scored=index in ends)
+    for (name, prompt, responses), segment in zip(TREES, packed.segments, strict=True):
+        label(axes, segment.start, prompt, f"prompt, {name}")
+        start = segment.start + prompt
+        for response, length in responses.items():
+            label(axes, start, length, response)
+            start += length
+    axes.set_title(
+        f"One packed row of {packed.num_tokens} tokens; numbers are positions, "
+        "a black frame is a scored token",
+        fontsize=11,
+        loc="left",
+    )
+    frame(axes, packed.num_tokens, (-0.9, 1.1))
+
+
+def draw_mask(axes: Axes, packed: PackedTrees, colours: list[str]) -> None:
+    """Who sees whom: each row is a token, coloured squares are what it attends to."""
+    seen = attention_mask(packed)
+    for query, key in np.argwhere(seen).tolist():
+        axes.add_patch(Rectangle((key, query), 1, 1, facecolor=colours[key], edgecolor="white"))
+    for segment in packed.segments[1:]:
+        axes.axhline(segment.start, color="black", linewidth=0.8)
+        axes.axvline(segment.start, color="black", linewidth=0.8)
+    axes.set_title("Attention: a row is a token, colours are what it sees", fontsize=11, loc="left")
+    axes.set_xlabel("key (place in the packed row)")
+    axes.set_ylabel("query (place in the packed row)")
+    axes.set_xlim(0, packed.num_tokens)
+    axes.set_ylim(packed.num_tokens, 0)
+    axes.set_aspect("equal")
+    axes.set_anchor("N")
+
+
+def draw_padded(axes: Axes, packed: PackedTrees, colours: list[str]) -> None:
+    """The same conversations as a padded batch: one row each."""
+    paths = [path for tree in packed.trees for path in tree.paths()]
+    longest = max(map(len, paths))
+    ends = {int(packed.input_ids[end]) for end in packed.ends}
+    for line, path in enumerate(paths):
+        for column in range(longest):
+            if column < len(path):
+                token = int(path[column])
+                draw_token(axes, column, line, colours[token], str(column), scored=token in ends)
+            else:
+                draw_token(axes, column, line, PADDING, "", scored=False)
+    axes.set_title(
+        f"The same as a padded batch: {len(paths)} × {longest} = {len(paths) * longest}",
+        fontsize=11,
+        loc="left",
+    )
+    frame(axes, longest, (len(paths), 0))
+    axes.set_anchor("N")
+    legend = [
+        Patch(facecolor=PROMPTS[0], label="prompt tokens, repeated for every response"),
+        Patch(facecolor=PADDING, edgecolor="#bbbbbb", label="padding"),
+    ]
+    axes.legend(handles=legend, loc="upper left", bbox_to_anchor=(0, -0.02), frameon=False)
+
+
+def draw_token(axes: Axes, x: float, y: float, colour: str, text: str, *, scored: bool) -> None:
+    """A square with a number; a black frame where the token is scored."""
+    axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="white"))
+    if scored:
+        inner = Rectangle(
+            (x + 0.08, y + 0.08), 0.84, 0.84, fill=False, edgecolor="black", linewidth=1.8
+        )
+        axes.add_patch(inner)
+    ink = "white" if colour == RESPONSES[0] else "black"
+    axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=9, color=ink)
+
+
+def label(axes: Axes, start: float, length: float, text: str) -> None:
+    """A bracket under some tokens with a name."""
+    axes.plot([start + 0.1, start + length - 0.1], [-0.15, -0.15], color="black", linewidth=1)
+    axes.text(start + length / 2, -0.3, text, ha="center", va="top", fontsize=9)
+
+
+def frame(axes: Axes, width: float, height: tuple[float, float]) -> None:
+    """Limits around squares, without axes."""
+    axes.set_xlim(0, width)
+    axes.set_ylim(*height)
+    axes.set_aspect("equal")
+    axes.axis("off")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

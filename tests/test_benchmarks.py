@@ -1,0 +1,365 @@
+"""The benchmark scripts on a tiny backbone: they run, compare like with like, or say why not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from assay.errors import ConfigError, DataError, TrainingError
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    monkeypatch.syspath_prepend(FOLDER)
+    return import_module
+
+
+@pytest.fixture
+def pairs_file(tmp_path: Path, gold_pairs: Callable[..., list[dict[str, Any]]]) -> Path:
+    path = tmp_path / "gold.jsonl.gz"
+    with gzip.open(path, "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in gold_pairs(60))
+    return path
+
+
+@pytest.fixture
+def job(pairs_file: Path, tiny_backbone: Path) -> dict[str, Any]:
+    return {
+        "data": str(pairs_file),
+        "backbone": str(tiny_backbone),
+        "pairs": 8,
+        "max_length": 1024,
+        "batch_size": 4,
+        "trl_batch": 2,
+        "lr": 1e-3,
+        "threads": 1,
+    }
+
+
+# --- the record -----------------------------------------------------------------------------------
+
+
+def test_a_record_says_where_it_was_made_and_names_no_path(
+    script: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    common, throughput = script("common"), script("training_throughput")
+    settings = throughput.Settings(
+        data=tmp_path / "deep" / "pairs.jsonl", backbone=str(tmp_path / "tiny"), out=tmp_path
+    )
+    text = common.write_record("name", settings, {"runs": [1.0]}).read_text()
+    record = json.loads(text)
+    assert str(tmp_path) not in text
+    assert record["settings"]["data"] == "pairs.jsonl"
+    assert record["settings"]["backbone"] == "tiny"
+    assert record["settings"]["systems"] == ["trl-default", "trl-best", "assay"]
+    assert record["machine"]["cores"] >= 1
+    assert record["machine"]["memory_gb"] > 0
+    assert record["versions"]["torch"]
+    assert record["runs"] == [1.0]
+
+
+def test_spread_and_table(script: Callable[[str], ModuleType]) -> None:
+    common = script("common")
+    assert common.spread([3.0, 1.0, 2.0]) == {"min": 1.0, "median": 2.0, "max": 3.0}
+    assert common.shown([3.0, 1.0, 2.0], 1, " s") == "2.0 s (1.0 s–3.0 s)"
+    assert common.table(["a", "bb"], [["ccc", "d"]]) == ("| a   | bb |\n| --- | -- |\n| ccc | d  |")
+
+
+@pytest.mark.parametrize("name", ["training_throughput", "accuracy"])
+def test_without_data_a_script_says_what_it_skips_and_succeeds(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / f"{name}.py"), "--out", str(tmp_path)]
+    if name == "training_throughput":
+        command += ["--systems", "assay"]
+    empty = {"ASSAY_DATA": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=empty, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "skipped" in done.stderr
+    assert "ASSAY_DATA" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_worker_is_one_sentence(
+    script: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    common = script("common")
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise ValueError('no such thing')")
+    with pytest.raises(TrainingError, match=r"task of broken\.py failed: .*no such thing"):
+        common.run_worker(str(broken), "task", {})
+    broken.write_text("import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(TrainingError, match="killed"):
+        common.run_worker(str(broken), "task", {})
+
+
+# --- startup --------------------------------------------------------------------------------------
+
+
+def test_startup_times_every_command_as_often(
+    script: Callable[[str], ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    startup = script("startup")
+    startup.run(startup.Settings(repeats=1, out=tmp_path))
+    figures = json.loads((tmp_path / "startup.json").read_text())["commands"]
+    assert list(figures) == ["bare Python", "import assay", "assay --help"]
+    assert all(len(f["seconds"]) == 1 for f in figures.values())
+    assert figures["bare Python"]["over_bare"] == 0
+    assert "| assay --help |" in capsys.readouterr().out
+
+
+# --- training throughput --------------------------------------------------------------------------
+
+
+def test_pairs_that_do_not_fit_are_passed_over_and_counted(
+    script: Callable[[str], ModuleType], job: dict[str, Any]
+) -> None:
+    throughput = script("training_throughput")
+    whole = throughput.prepare(job)
+    assert whole["skipped"] == 0
+    assert sorted(whole["order"]) == list(range(8))
+    mean_length = whole["conversation_tokens"] // 16
+    tight = throughput.prepare({**job, "max_length": mean_length + 5})
+    assert tight["skipped"] > 0
+    assert len(tight["rows"]) == 8
+    with pytest.raises(DataError, match=r"gold\.jsonl\.gz has \d+ pairs .* 61 were wanted"):
+        throughput.prepare({**job, "pairs": 61})
+
+
+def test_assay_takes_the_steps_it_is_timed_on(
+    script: Callable[[str], ModuleType], job: dict[str, Any]
+) -> None:
+    throughput = script("training_throughput")
+    prepared = throughput.prepare({**job, "pairs": 12})
+    done = throughput.train_assay({**job, **prepared})
+    assert len(done["losses"]) == 3
+    assert len(done["step_seconds"]) == 2
+    assert done["pairs_per_second"] == pytest.approx(8 / sum(done["step_seconds"]))
+    assert done["conversation_tokens"] == prepared["conversation_tokens"]
+    assert done["forward_tokens"] < done["conversation_tokens"]
+    assert done["peak_memory_bytes"] > 1e7
+
+
+def test_trl_and_assay_do_the_same_work(
+    script: Callable[[str], ModuleType], job: dict[str, Any]
+) -> None:
+    """Same ids, weights, batches and optimiser: the loss of every step is the same in all three."""
+    pytest.importorskip("trl")
+    throughput = script("training_throughput")
+    job |= throughput.prepare(job)
+    tasks = throughput.TASKS
+    runs = {system: tasks[system](job) for system in ("assay", "trl-default", "trl-best")}
+    throughput.check_same_work(runs)
+    for run in runs.values():
+        assert run["losses"] == pytest.approx(runs["assay"]["losses"], rel=1e-4)
+        assert len(run["step_seconds"]) == 1
+    assert runs["trl-default"]["gradient_checkpointing"]
+    assert not runs["trl-best"]["gradient_checkpointing"]
+    assert runs["trl-default"]["forward_tokens"] >= runs["trl-best"]["forward_tokens"]
+    assert runs["trl-best"]["forward_tokens"] >= runs["trl-best"]["conversation_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"conversation_tokens": 9}, "trl-best read 10 tokens and assay 9"),
+        ({"losses": [0.8, 0.1]}, "first loss is 0.700000 in trl-best and 0.800000 in assay"),
+    ],
+)
+def test_different_work_is_not_compared(
+    script: Callable[[str], ModuleType], changed: dict[str, Any], sentence: str
+) -> None:
+    throughput = script("training_throughput")
+    same = {"conversation_tokens": 10, "losses": [0.7, 0.6]}
+    throughput.check_same_work({"trl-best": same, "assay": {**same, "losses": [0.7, 0.5]}})
+    with pytest.raises(TrainingError, match=sentence):
+        throughput.check_same_work({"trl-best": same, "assay": {**same, **changed}})
+
+
+def test_systems_run_in_turns_and_are_compared_repeat_by_repeat(
+    script: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    pairs_file: Path,
+) -> None:
+    throughput = script("training_throughput")
+    speeds = {"trl-best": iter([1.0, 2.0, 4.0]), "assay": iter([2.0, 6.0, 10.0])}
+    calls: list[str] = []
+
+    def worker(_script: str, task: str, _job: dict[str, Any]) -> dict[str, Any]:
+        if task == "prepare":
+            return {"skipped": 3, "conversation_tokens": 10}
+        calls.append(task)
+        return {
+            "pairs_per_second": next(speeds[task]),
+            "peak_memory_bytes": 1e9 if task == "assay" else 2e9,
+            "conversation_tokens": 10,
+            "forward_tokens": 7,
+            "losses": [0.7, 0.6],
+        }
+
+    monkeypatch.setattr(throughput, "run_worker", worker)
+    monkeypatch.setattr(throughput, "find_spec", lambda _: "here")
+    throughput.run(
+        throughput.Settings(data=pairs_file, systems=("trl-best", "assay"), out=tmp_path)
+    )
+    assert calls == ["trl-best", "assay"] * 3
+    record = json.loads((tmp_path / "training_throughput.json").read_text())
+    speed = record["assay_over"]["trl-best"]["speed"]
+    assert speed == {"repeats": [2.0, 3.0, 2.5], "min": 2.0, "median": 2.5, "max": 3.0}
+    assert record["assay_over"]["trl-best"]["memory"]["median"] == 0.5
+    assert record["summary"]["assay"]["pairs_per_second"]["median"] == 6.0
+
+
+def test_settings_that_leave_nothing_to_time_are_refused(
+    script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    throughput = script("training_throughput")
+    for changes in ({"pairs": 8}, {"pairs": 20}, {"trl_batch": 3}):
+        with pytest.raises(ConfigError, match=r"--batch-size 8|does not divide"):
+            throughput.check(throughput.Settings(**changes))
+    monkeypatch.setattr(throughput, "find_spec", lambda _: None)
+    throughput.check(throughput.Settings(systems=("assay",)))
+    with pytest.raises(script("common").Skip, match="TRL is not installed"):
+        throughput.check(throughput.Settings())
+
+
+@pytest.mark.slow
+def test_training_throughput_from_the_command_line(
+    pairs_file: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("trl")
+    flags = f"--data {pairs_file} --backbone {tiny_backbone} --pairs 8 --batch-size 4 --repeats 2"
+    command = [sys.executable, str(FOLDER / "training_throughput.py"), *flags.split()]
+    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Assay over trl-default" in done.stdout
+    record = json.loads((tmp_path / "training_throughput.json").read_text())
+    assert {system: len(runs) for system, runs in record["runs"].items()} == {
+        "trl-default": 2,
+        "trl-best": 2,
+        "assay": 2,
+    }
+
+
+# --- engine gain ----------------------------------------------------------------------------------
+
+
+def test_engine_gain_is_measured_beside_its_prediction(
+    script: Callable[[str], ModuleType],
+    tiny_backbone: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gain = script("engine_gain")
+    assert gain.predicted_gain(2, 1.0) == pytest.approx(4 / 3)
+    assert gain.predicted_gain(4, 4.0) == pytest.approx(2.5)
+    gain.run(
+        gain.Settings(
+            backbone=str(tiny_backbone),
+            ratios=(0.5, 2.0),
+            response_tokens=16,
+            repeats=1,
+            threads=1,
+            out=tmp_path,
+        )
+    )
+    shapes = json.loads((tmp_path / "engine_gain.json").read_text())["shapes"]
+    assert [(s["responses"], s["ratio"]) for s in shapes] == [(2, 0.5), (2, 2), (4, 0.5), (4, 2)]
+    for shape in shapes:
+        tokens = shape["tokens"]
+        assert tokens["padded"] / tokens["tree"] == pytest.approx(shape["predicted_gain"])
+        assert shape["reward_difference"] <= 1e-4
+        assert len(shape["training"]["gain"]["repeats"]) == 1
+    assert "S_K" in capsys.readouterr().out
+
+
+def test_unequal_engines_are_an_error(
+    script: Callable[[str], ModuleType], tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gain = script("engine_gain")
+    monkeypatch.setattr(gain, "TOLERANCE", -1.0)  # as tiny as the backbone is, they agree to 0
+    model = gain.RewardModel.from_backbone(str(tiny_backbone), engine="tree")
+    settings = gain.Settings(response_tokens=16, repeats=1)
+    with pytest.raises(TrainingError, match=r"rewards differ by .* at K=2 and ρ=4"):
+        gain.measure(model, settings, 2, 4.0)
+
+
+# --- accuracy -------------------------------------------------------------------------------------
+
+
+def test_accuracy_is_the_mean_over_split_seeds(
+    script: Callable[[str], ModuleType],
+    pairs_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    accuracy = script("accuracy")
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        value = 0.6 + 0.1 * len(commands)
+        figure = {"value": value, "low": 0.5, "high": 0.9, "n": 100}
+        heldout = {"accuracy": figure, "length_only_accuracy": {**figure, "value": 0.55}}
+        record = {"heldout": heldout, "training": {"steps": 3}, "data": {"dropped": {}}}
+        return subprocess.CompletedProcess(command, 0, json.dumps(record), "")
+
+    monkeypatch.setattr(accuracy.subprocess, "run", run)
+    monkeypatch.setattr("common.commit", lambda: None)
+    accuracy.run(accuracy.Settings(data=pairs_file, seeds=(3, 4), flags="--epochs 2", out=tmp_path))
+    record = json.loads((tmp_path / "accuracy_gold_frozen.json").read_text())
+    assert record["summary"]["accuracy"] == pytest.approx(0.75)
+    assert record["summary"]["length_only"] == pytest.approx(0.55)
+    assert [r["split_seed"] for r in record["runs"]] == [3, 4]
+    assert record["flags"] == ["--epochs", "2"]
+    assert [c[c.index("--split-seed") + 1] for c in commands] == ["3", "4"]
+    assert all(c[-2:] == ["--epochs", "2"] for c in commands)
+    assert "mean accuracy 0.750" in capsys.readouterr().out
+
+
+def test_a_failed_training_is_one_sentence(
+    script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    accuracy = script("accuracy")
+    failed = subprocess.CompletedProcess([], 2, "", "progress\nConfigError: lr is 99")
+    monkeypatch.setattr(accuracy.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(TrainingError, match=r"split seed 7 failed: ConfigError: lr is 99"):
+        accuracy.train(accuracy.Settings(), 7, tmp_path)
+
+
+@pytest.mark.slow
+def test_accuracy_trains_as_a_user_would(
+    script: Callable[[str], ModuleType],
+    pairs_file: Path,
+    tiny_backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accuracy = script("accuracy")
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    settings = accuracy.Settings(
+        data=pairs_file,
+        backbone=str(tiny_backbone),
+        seeds=(0,),
+        flags="--epochs 2",
+        name="tiny",
+        threads=1,
+        out=tmp_path,
+    )
+    accuracy.run(settings)
+    text = (tmp_path / "accuracy_tiny.json").read_text()
+    (run,) = json.loads(text)["runs"]
+    assert 0 <= run["heldout"]["accuracy"]["value"] <= 1
+    assert run["seconds"] > 0
+    assert str(tmp_path) not in text
