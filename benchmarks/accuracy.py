@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common import RESULTS, cores, find_data, main, table, write_record
+from common import RESULTS, cores, find_data, main, portable, table, write_record
 
 from assay.configs import Mode
 from assay.errors import TrainingError
@@ -36,7 +36,7 @@ class Settings:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Seeds of the held-out split; one run each. The training's own seed stays 0."""
     flags: str = ""
-    """More flags of assay train reward, in one text: "--epochs 2 --lr 1e-5"."""
+    """More flags of assay train reward, in one text: --flags="--epochs 2 --lr 1e-5"."""
     name: str | None = None
     """The record is accuracy_NAME.json. Default: the data's name and the mode."""
     keep: Path | None = None
@@ -60,8 +60,9 @@ def run(settings: Settings) -> None:
     figures = summary(runs)
     print(table(["split seed", "accuracy", "length-only", "wall time"], [row(r) for r in runs]))
     print(f"\nmean accuracy {figures['accuracy']:.3f}, length-only {figures['length_only']:.3f}")
-    results = {"summary": figures, "runs": runs, "flags": shlex.split(settings.flags)}
-    write_record(f"accuracy_{name}", replace(settings, flags="", keep=None), results)
+    flags = shlex.join(portable(shlex.split(settings.flags)))
+    results = {"summary": figures, "runs": runs}
+    write_record(f"accuracy_{name}", replace(settings, flags=flags), results)
 
 
 def command(settings: Settings, seed: int, folder: Path) -> list[str]:

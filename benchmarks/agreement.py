@@ -145,7 +145,10 @@ def plain_ways(
             [np.asarray(r, dtype=np.int32) for r in rows], int(tokenizer.pad_token_id), left=left
         )
         with torch.inference_mode():
-            return plain(input_ids=ids, attention_mask=mask).logits[:, 0].double().numpy()
+            rewards: Rewards = (
+                plain(input_ids=ids, attention_mask=mask).logits[:, 0].double().numpy()
+            )
+        return rewards
 
     def batched(size: int, left: bool) -> Rewards:
         starts = range(0, len(rendered), size)

@@ -113,8 +113,8 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 def shown(values: Sequence[float], digits: int = 3, unit: str = "") -> str:
     """The median with its range, for tables: ``0.584 (0.571–0.590)``."""
-    low, middle, high = (f"{x:.{digits}f}{unit}" for x in spread(values).values())
-    return f"{middle} ({low}–{high})"
+    low, middle, high = (f"{x:.{digits}f}" for x in spread(values).values())
+    return f"{middle}{unit} ({low}–{high})"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -53,10 +53,9 @@ def example_trees() -> list[Tree]:
 
 def attention_mask(packed: PackedTrees) -> NDArray[np.bool_]:
     """Which token (row) sees which (column), by the engine's own rule."""
-    device = torch.device("cpu")
-    index = torch.arange(packed.num_tokens)
-    rule = TreeLayout.of(packed, causal=True).mask_mod(device, None)
-    seen: NDArray[np.bool_] = rule(None, None, index[:, None], index[None, :]).numpy()
+    rule = TreeLayout.of(packed, causal=True).mask_mod(torch.device("cpu"), None)
+    index, zero = torch.arange(packed.num_tokens), torch.tensor(0)
+    seen: NDArray[np.bool_] = rule(zero, zero, index[:, None], index[None, :]).numpy()
     return seen
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -179,3 +180,80 @@ def trained_run(
             )
         )
     return out
+
+
+PRELOAD = (
+    "accelerate",
+    "assay.cli",
+    "assay.data.pairs",
+    "assay.models.checkpoint",
+    "assay.train.reward",
+    "assay.train.run",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "transformers.models.llama.modeling_llama",
+)
+CHILD = """
+import os, sys
+log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+os.dup2(log, 1)
+os.dup2(log, 2)
+os.environ.update(environment)
+exec(before)
+from assay.cli import main
+sys.exit(main(arguments))
+"""
+
+
+class StartedCommand:
+    """An ``assay`` command in a process of its own."""
+
+    def __init__(self, process: Any, output: Path) -> None:
+        self.process = process
+        self._output = output
+
+    @property
+    def output(self) -> str:
+        """What it wrote so far, to stdout and stderr."""
+        return self._output.read_text() if self._output.exists() else ""
+
+    def wait(self, seconds: float = 120.0) -> int:
+        """Its exit code; minus the signal if one ended it."""
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, f"still running: {self.output}"
+        return int(self.process.exitcode)
+
+
+@pytest.fixture
+def start_assay(
+    tmp_path: Path, cache_directory: Path
+) -> Iterator[Callable[..., StartedCommand]]:
+    """``start_assay(arguments, before="", **environment)``: the command line in a real process.
+
+    Processes fork from a server that has imported the libraries once. ``before`` is code that runs
+    first; what is still running at the end of the test is killed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))
+    started: list[StartedCommand] = []
+
+    def start(arguments: list[str], before: str = "", **environment: str) -> StartedCommand:
+        output = tmp_path / f"output-{len(started)}.txt"
+        names = {
+            "arguments": [str(a) for a in arguments],
+            "before": before,
+            "environment": {"ASSAY_CACHE": str(cache_directory), **environment},
+            "output": str(output),
+        }
+        command = StartedCommand(context.Process(target=exec, args=(CHILD, names)), output)
+        command.process.start()
+        started.append(command)
+        return command
+
+    yield start
+    for command in started:
+        if command.process.is_alive():
+            command.process.kill()
+        command.process.join()

@@ -72,7 +72,7 @@ def test_a_record_says_where_it_was_made_and_names_no_path(
 def test_spread_and_table(script: Callable[[str], ModuleType]) -> None:
     common = script("common")
     assert common.spread([3.0, 1.0, 2.0]) == {"min": 1.0, "median": 2.0, "max": 3.0}
-    assert common.shown([3.0, 1.0, 2.0], 1, " s") == "2.0 s (1.0 s–3.0 s)"
+    assert common.shown([3.0, 1.0, 2.0], 1, " s") == "2.0 s (1.0–3.0)"
     assert common.table(["a", "bb"], [["ccc", "d"]]) == ("| a   | bb |\n| --- | -- |\n| ccc | d  |")
 
 
@@ -322,7 +322,7 @@ def test_accuracy_is_the_mean_over_split_seeds(
     assert record["summary"]["accuracy"] == pytest.approx(0.75)
     assert record["summary"]["length_only"] == pytest.approx(0.55)
     assert [r["split_seed"] for r in record["runs"]] == [3, 4]
-    assert record["flags"] == ["--epochs", "2"]
+    assert record["settings"]["flags"] == "--epochs 2"
     assert [c[c.index("--split-seed") + 1] for c in commands] == ["3", "4"]
     assert all(c[-2:] == ["--epochs", "2"] for c in commands)
     assert "mean accuracy 0.750" in capsys.readouterr().out

@@ -42,6 +42,10 @@ PACKAGED = {
 }
 
 
+ROBERTAS = frozenset({"roberta", "xlm-roberta", "camembert"})
+"""Encoders that count positions from their pad token's id + 1 and share a classifier."""
+
+
 def resolve_backbone(name: str) -> str:
     """A directory or hub name for transformers; a packaged model is converted once, into the cache.
 
@@ -145,8 +149,24 @@ def load_tokenizer(location: str) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
+def load_config(location: str) -> Any:
+    """The config saved with a backbone or checkpoint.
+
+    Raises:
+        BackboneError: If there is none that transformers can load.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(location)
+    except (OSError, ValueError, KeyError) as error:
+        raise BackboneError(
+            f"No config could be loaded from {location}: {_first_line(error)}"
+        ) from error
+
+
 def load_network(
-    location: str, *, pad_token_id: int | None, attention: str, num_labels: int = 1
+    location: str, *, pad_token_id: int | None, attention: str, seed: int = 0
 ) -> "PreTrainedModel":
     """A backbone as transformers' sequence classifier with one output, fp32, dropout off.
 
@@ -154,16 +174,17 @@ def load_network(
         pad_token_id: Written to the config before the weights load, so that the embedding's frozen
             row is the pad's; where the backbone has no row for it, it gets the mean of the others.
         attention: The name of an attention implementation.
+        seed: Draws what the classifier has and the backbone lacks: the head, an encoder's pooler.
 
     Raises:
         BackboneError: If transformers has no sequence classifier for it, or its weights cannot be
-            loaded.
+            loaded or are incomplete.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
+    config = load_config(location)
     try:
-        config = AutoConfig.from_pretrained(location)
-        config.num_labels = num_labels
+        config.num_labels = 1
         config.problem_type = "regression"
         config.use_cache = False
         if pad_token_id is not None:
@@ -185,19 +206,29 @@ def load_network(
         ):
             if getattr(config, name, None):
                 setattr(config, name, 0.0)
-        with _unquiet_heads():
-            network: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        network: PreTrainedModel
+        with _unquiet_heads(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network, loading = AutoModelForSequenceClassification.from_pretrained(
                 location,
                 config=config,
                 dtype=torch.float32,
                 attn_implementation=attention,
                 trust_remote_code=False,
                 use_safetensors=True,
+                output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BackboneError(
             f"{location} could not be loaded as a backbone: {_first_line(error)}"
         ) from error
+    new = {"score", "classifier", "pre_classifier", "pooler"}
+    missing = sorted(n for n in loading["missing_keys"] if not new & set(n.split(".")))
+    if missing:
+        raise BackboneError(
+            f"{location} lacks {len(missing)} of its backbone's weights, {missing[0]} for one; "
+            "copy it again from its source."
+        )
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -330,7 +361,7 @@ def longest_context(network: nn.Module) -> int | None:
     """Most tokens the backbone can read in one conversation, where its config says so."""
     config: Any = network.config
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if limit and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
+    if limit and config.model_type in ROBERTAS:
         limit -= config.pad_token_id + 1  # their positions start after the pad token's
     return int(limit) if limit else None
 
@@ -376,3 +407,8 @@ def set_checkpointing(network: Any, on: bool) -> None:
         enable({"use_reentrant": False})
     else:
         disable()
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one (that path has not been run), else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -20,8 +20,15 @@ from torch import nn
 
 from assay.atomic import write_json, write_jsonl
 from assay.data.contract import Contract, Renderer, make_contract
-from assay.errors import BackboneError, CheckpointError
-from assay.models.backbones import add_rows, load_network, load_tokenizer, longest_context
+from assay.errors import BackboneError, CheckpointError, ContractError
+from assay.models.backbones import (
+    add_rows,
+    default_device,
+    load_config,
+    load_network,
+    load_tokenizer,
+    longest_context,
+)
 from assay.models.golden import golden_rows
 from assay.models.reward_model import RewardModel
 
@@ -51,7 +58,8 @@ def save_model(
     target.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
     network = merged(model)
-    for name, tensor in network.state_dict().items():
+    pooled = {} if model.pooled_head is None else model.pooled_head.state_dict()
+    for name, tensor in {**network.state_dict(), **pooled}.items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(
                 f"Weight {name} holds NaN or infinite values; nothing was saved to {target}."
@@ -161,23 +169,26 @@ def check_manifest(directory: Path) -> None:
     """
     path = directory / MANIFEST
     try:
-        files = json.loads(path.read_text())["files"]
+        files = {
+            name: (entry["bytes"], entry["sha256"])
+            for name, entry in json.loads(path.read_text())["files"].items()
+        }
     except FileNotFoundError:
         raise CheckpointError(
             f"{directory} has no {MANIFEST}; the run did not finish, or it is not a run directory."
         ) from None
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is damaged ({error}); copy the run again from its source."
         ) from error
-    for name, entry in files.items():
+    for name, (size, digest) in files.items():
         file = directory / Path(name).name
         if not file.exists():
             raise CheckpointError(
                 f"{directory} lacks {name}, which its manifest lists; "
                 "copy the run again from its source."
             )
-        if file.stat().st_size != entry["bytes"] or file_digest(file) != entry["sha256"]:
+        if file.stat().st_size != size or file_digest(file) != digest:
             raise CheckpointError(
                 f"{file} is not the file that was saved: its SHA-256 differs from the manifest's; "
                 "copy the run again from its source."
@@ -206,6 +217,7 @@ def load_model(directory: str | Path, *, engine: str = "auto", check: bool = Tru
         model = load_foreign(path, str(directory))
     from assay.models.probe import choose_engine
 
+    model.to(default_device())
     model.set_engine(choose_engine(model, engine, gradients=False))
     return model
 
@@ -235,25 +247,33 @@ def _local(name: str | Path) -> Path:
         ) from error
 
 
-def _load_own(path: Path) -> RewardModel:
+def _read_json(path: Path, *keys: str) -> dict[str, Any]:
     try:
-        record = json.loads((path / ASSAY_FILE).read_text())
-    except (OSError, ValueError) as error:
+        record: dict[str, Any] = json.loads(path.read_text())
+        missing = [k for k in keys if k not in record]
+        if missing:
+            raise ValueError(f"it has no {missing[0]!r}")
+    except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
-            f"{path / ASSAY_FILE} is damaged ({error}); copy the run again from its source."
+            f"{path} is damaged ({error}); copy it again from its source."
         ) from error
-    if record.get("format") != FORMAT:
+    return record
+
+
+def _load_own(path: Path) -> RewardModel:
+    record = _read_json(path / ASSAY_FILE, "format", "contract", "standard", "backbone")
+    if record["format"] != FORMAT:
         raise CheckpointError(
-            f"{path} has format {record.get('format')!r} where this assay reads {FORMAT}; "
+            f"{path} has format {record['format']!r} where this assay reads {FORMAT}; "
             "upgrade assay or open it with the version that wrote it."
         )
     contract = Contract.from_dict(record["contract"])
-    tokenizer = load_tokenizer(str(path))
     _refuse_pickles(path)
-    pad_id: Any = tokenizer.convert_tokens_to_ids(contract.pad_token)
     if record["standard"]:
         _require_head(path)
     try:
+        tokenizer = load_tokenizer(str(path))
+        pad_id: Any = tokenizer.convert_tokens_to_ids(contract.pad_token)
         network = load_network(str(path), pad_token_id=pad_id, attention="eager")
     except (BackboneError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be loaded: {error}") from error
@@ -299,17 +319,15 @@ def load_foreign(path: Path, name: str) -> RewardModel:
             f"{name} has {labels} output labels; a reward model has 1. Was this a classifier?"
         )
     _require_head(path)
-    from transformers import AutoConfig
-
     try:
         tokenizer = load_tokenizer(str(path))
         contract = make_contract(tokenizer, max_length=1, truncation="error")
         pad_id: Any = tokenizer.convert_tokens_to_ids(contract.pad_token)
-        saved_pad = AutoConfig.from_pretrained(path).get_text_config().pad_token_id
+        saved_pad = load_config(str(path)).get_text_config().pad_token_id
         network = load_network(
             str(path), pad_token_id=pad_id if saved_pad is None else saved_pad, attention="eager"
         )
-    except (BackboneError, SafetensorError) as error:
+    except (BackboneError, ContractError, SafetensorError) as error:
         raise CheckpointError(f"{name} cannot be loaded: {error}") from error
     add_rows(network, pad_id + 1)
     model = RewardModel(network, Renderer(contract, tokenizer), backbone=name)
@@ -323,7 +341,7 @@ def load_foreign(path: Path, name: str) -> RewardModel:
 
 
 def _num_labels(path: Path) -> int:
-    config = json.loads((path / "config.json").read_text())
+    config = _read_json(path / "config.json")
     architectures = config.get("architectures") or [""]
     if not str(architectures[0]).endswith("ForSequenceClassification"):
         raise CheckpointError(

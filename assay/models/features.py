@@ -7,6 +7,7 @@ reuses them.
 
 import fcntl
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from assay.models.reward_model import RewardModel
 from assay.models.scoring import pack_groups
 
 KEY_BYTES = 32
+
+_LOG = logging.getLogger(__name__)
 
 
 class FeatureCache:
@@ -59,6 +62,8 @@ class FeatureCache:
         Args:
             progress: Called with the number of conversations just computed or found.
         """
+        if not tokens:  # an empty file cannot be mapped
+            return np.zeros((0, self.width), dtype=np.float32)
         keys = [_digest(t) for t in tokens]
         with self._locked():
             self._refresh()
@@ -107,7 +112,11 @@ class FeatureCache:
     def _locked(self) -> Iterator[None]:
         """One process computes at a time; others wait and find the rows."""
         with (self.directory / "lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _LOG.warning("waiting for another process that computes features of this backbone")
+                fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
 

@@ -22,7 +22,9 @@ from assay.errors import BackboneError, ConfigError
 from assay.models import attention
 from assay.models.attention import ENGINE, TreeLayout
 from assay.models.backbones import (
+    ROBERTAS,
     check_context,
+    default_device,
     head_of,
     initialise_head,
     is_encoder,
@@ -96,7 +98,7 @@ class RewardModel(nn.Module):
         contract = make_contract(tokenizer, max_length=max_length, truncation=truncation)
         attention.register()
         pad_id: Any = tokenizer.convert_tokens_to_ids(contract.pad_token)
-        network = load_network(location, pad_token_id=pad_id, attention="eager")
+        network = load_network(location, pad_token_id=pad_id, attention="eager", seed=seed)
         check_context(network, max_length, name)
         initialise_head(head_of(network), seed)
         model = cls(network, Renderer(contract, tokenizer), backbone=name)
@@ -104,6 +106,7 @@ class RewardModel(nn.Module):
             model.set_pooling("first")
         from assay.models.probe import choose_engine
 
+        model.to(default_device())
         model.set_engine(choose_engine(model, engine))
         return model
 
@@ -262,25 +265,21 @@ class RewardModel(nn.Module):
     def _position_offset(self) -> int:
         # RoBERTa and its kin count positions from the pad token's id + 1
         config = self.network.config
-        return (
-            int(config.pad_token_id) + 1
-            if config.model_type in {"roberta", "xlm-roberta", "camembert"}
-            else 0
-        )
+        return int(config.pad_token_id) + 1 if config.model_type in ROBERTAS else 0
 
     def _encoder_features(self, first: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
         """What the family's own classifier feeds its last layer, from the first token's state."""
         network: Any = self.network
-        pooler = getattr(network.base_model, "pooler", None)
-        if isinstance(network.classifier, nn.Linear) and pooler is not None:
-            return pooler(first[:, None])  # type: ignore[no-any-return]
-        if hasattr(network, "pre_classifier"):
+        kind = network.config.model_type
+        if kind == "bert":
+            return network.bert.pooler(first[:, None])  # type: ignore[no-any-return]
+        if kind == "distilbert":
             return torch.relu(network.pre_classifier(first))
-        if hasattr(network.classifier, "dense"):  # RoBERTa, ELECTRA
-            act = torch.nn.functional.gelu if network.config.model_type == "electra" else torch.tanh
-            return act(network.classifier.dense(first))
+        if kind in ROBERTAS or kind == "electra":
+            dense = network.classifier.dense(first)
+            return torch.tanh(dense) if kind in ROBERTAS else nn.functional.gelu(dense)
         raise BackboneError(
-            f"{type(network).__name__} reads its first token in a way Assay does not know; "
+            f"How {type(network).__name__} reads its first token is not known to Assay; "
             "use pooling 'mean' in frozen mode."
         )
 

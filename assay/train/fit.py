@@ -285,7 +285,7 @@ def fit(
             evaluate(step)
             clock = time.monotonic()
         if directory is not None and (step % settings.save_every == 0 or step == len(plan)):
-            state.save(progress, log)
+            state.save(progress)
             accelerator.wait_for_everyone()
             clock = time.monotonic()
     state.load_best(progress)
@@ -419,7 +419,7 @@ class _State:
         assert tensors is not None
         _assign(self._trained(), tensors)
 
-    def save(self, progress: Progress, log: "_Log") -> None:
+    def save(self, progress: Progress) -> None:
         if self.directory is None:
             return
         tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}

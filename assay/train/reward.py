@@ -258,7 +258,7 @@ def _fit_trees(
     training: RewardTraining,
     run: _Run,
 ) -> tuple[FitResult, NDArray[np.float64]]:
-    task = TreeTask(model, train, held, loss, run.settings.token_budget, training.precision)
+    task = TreeTask(model, train, held, loss, run.settings.token_budget)
     result = run.fit(task, model._callable_head())
     if model.has_adapters:
         merge_in_place(model)

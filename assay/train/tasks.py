@@ -139,7 +139,6 @@ class TreeTask:
         heldout: Sequence[Example],
         loss: LossSettings,
         token_budget: int,
-        precision: str = "fp32",
     ):
         self.module: nn.Module = model
         self.model = model
@@ -147,7 +146,6 @@ class TreeTask:
         self.heldout = heldout
         self.loss = loss
         self.token_budget = token_budget
-        self.precision = precision
         self.costs = [e.tree.num_tokens for e in train]
         self.weights = [e.weight for e in train]
 

@@ -145,9 +145,7 @@ def test_the_saved_tokenizer_renders_the_same_tokens_by_itself(family: str, tmp_
     renderer.tokenizer.save_pretrained(tmp_path)
     plain = AutoTokenizer.from_pretrained(tmp_path)
     assert plain.pad_token == renderer.contract.pad_token
-    for conversation, tokens in zip(
-        CONVERSATIONS, renderer.tokenise(CONVERSATIONS), strict=True
-    ):
+    for conversation, tokens in zip(CONVERSATIONS, renderer.tokenise(CONVERSATIONS), strict=True):
         got = plain.apply_chat_template(dicts(conversation), tokenize=True, return_dict=False)
         assert got == tokens.ids.tolist()
 

@@ -23,9 +23,6 @@ _spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name(
 tiny = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tiny)
 
-DECODERS = [a for a in tiny.ARCHITECTURES if a not in ("bert", "roberta", "distilbert")]
-ENCODERS = ["bert", "roberta", "distilbert"]
-
 
 def reward_model(name: str, **changes: Any) -> RewardModel:
     network = tiny.tiny_network(name, **changes)
@@ -37,7 +34,7 @@ def reward_model(name: str, **changes: Any) -> RewardModel:
         end_of_response_id=2,
         pad_token="<pad>",
         max_length=120,
-        pooling="first" if name in ENCODERS else "last",
+        pooling="first" if name in tiny.ENCODERS else "last",
     )
     tokenizer = SimpleNamespace(convert_tokens_to_ids=lambda _: pad, all_special_ids=[])
     return RewardModel(network, Renderer(contract, tokenizer), backbone=name)

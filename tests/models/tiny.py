@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+)
 
 VOCABULARY = 97
 _BASE = {
@@ -58,8 +64,11 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 128,
         "pad_token_id": 0,
     },
+    "electra": {**_BASE, "embedding_size": 16, "type_vocab_size": 2},
 }
 """Soft-capping is set to bite, and the sliding windows (8) are shorter than most prompts."""
+
+ENCODERS = ("bert", "roberta", "distilbert", "electra")
 
 
 def tiny_network(name: str, seed: int = 0, **changes: Any) -> Any:
@@ -82,6 +91,27 @@ def tiny_network(name: str, seed: int = 0, **changes: Any) -> Any:
             setattr(config, key, 0.0)
     torch.manual_seed(seed)
     network = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    return _spread(network)
+
+
+def save_backbone(directory: Path, name: str, tokenizer: Any, seed: int = 0) -> Path:
+    """Write a random backbone as its maker ships it: no sequence classifier, its own tokenizer."""
+    changes = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+    }
+    longer = {"n_positions": 512} if name == "gpt2" else {"max_position_embeddings": 512}
+    config = AutoConfig.for_model(name, **{**ARCHITECTURES[name], **changes, **longer})
+    kind = AutoModel if name in ENCODERS else AutoModelForCausalLM
+    torch.manual_seed(seed)
+    _spread(kind.from_config(config)).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def _spread(network: Any) -> Any:
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim > 1:
