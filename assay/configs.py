@@ -38,12 +38,14 @@ class RewardTraining:
     """Peak learning rate. Default: 1e-3 frozen, 2e-4 lora, 2e-5 full."""
     head_lr_multiplier: float = 10.0
     """The head's learning rate over the backbone's, in lora and full."""
-    weight_decay: float | None = None
-    """AdamW weight decay. Default: 1.0 frozen, 0.0 lora and full."""
+    weight_decay: float = 0.0
+    """AdamW weight decay, of matrices alone."""
+    l2: float = 0.3
+    """frozen only: L2 penalty on the head, on features scaled to gaps of mean square 1."""
     batch_size: int | None = None
     """Comparisons per optimiser step, over all processes. Default: 64 frozen, 16 lora and full."""
     token_budget: int | None = None
-    """Most tokens in one forward pass. Default: 2,048, or the longest comparison if more."""
+    """Most tokens in one forward pass. Default: 1,536, or the longest comparison if more."""
     warmup_fraction: float = 0.05
     """Share of the steps in which the learning rate rises from 0."""
     schedule: Literal["linear", "cosine", "constant"] = "cosine"

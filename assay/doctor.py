@@ -126,18 +126,18 @@ def tokenizer_findings(shipped: PreTrainedTokenizerBase, renderer: Renderer) -> 
         )
     else:
         text = _shipped_render(shipped, probe)
-        tail = text.rpartition(end)[2] if end in text else None
-        if tail is None:
+        _, ended, after = text.rpartition(probe.response_text)[2].partition(end)
+        if not ended:
             yield Finding(
                 "handled",
                 "missing EOS",
                 f"the template does not end a response with {end!r}; the contract adds it.",
             )
-        elif tail:
+        elif after:
             yield Finding(
                 "handled",
                 "text after the end",
-                f"the template writes {tail!r} after {end!r}; the contract stops at {end!r}.",
+                f"the template writes {after!r} after {end!r}; the contract stops at {end!r}.",
             )
         else:
             yield Finding(

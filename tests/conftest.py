@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,27 @@ def own_cache(cache_directory: Path) -> Iterator[Path]:
         yield cache_directory
 
 
+@pytest.fixture(scope="module")
+def few_resamples() -> Iterator[None]:
+    """Bootstrapped intervals from 10 resamples: they take most of a small training's time."""
+    import assay.train.report as report
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ece", "reward_length_correlation"):
+            patch.setattr(report, name, partial(getattr(report, name), resamples=10))
+        yield
+
+
+@pytest.fixture(scope="module")
+def no_pictures() -> Iterator[None]:
+    """Pictures are empty files: drawing takes most of a small run's time."""
+    from matplotlib.figure import Figure
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, path, **_: Path(path).write_bytes(b""))
+        yield
+
+
 @pytest.fixture(scope="session")
 def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """200 gold pairs as JSON Lines."""
@@ -201,6 +223,12 @@ log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 os.dup2(log, 1)
 os.dup2(log, 2)
 os.environ.update(environment)
+from functools import partial
+import assay.train.report as report
+report.ece = partial(report.ece, resamples=10)
+report.reward_length_correlation = partial(report.reward_length_correlation, resamples=10)
+from matplotlib.figure import Figure
+Figure.savefig = lambda figure, path, **_: open(path, "wb").close()
 exec(before)
 from assay.cli import main
 sys.exit(main(arguments))
@@ -227,9 +255,7 @@ class StartedCommand:
 
 
 @pytest.fixture
-def start_assay(
-    tmp_path: Path, cache_directory: Path
-) -> Iterator[Callable[..., StartedCommand]]:
+def start_assay(tmp_path: Path, cache_directory: Path) -> Iterator[Callable[..., StartedCommand]]:
     """``start_assay(arguments, before="", **environment)``: the command line in a real process.
 
     Processes fork from a server that has imported the libraries once. ``before`` is code that runs

@@ -8,14 +8,14 @@ import importlib.util
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from assay.errors import BackboneError, ConfigError
 from assay.formats.files import cache_dir
@@ -378,6 +378,11 @@ def check_context(network: nn.Module, max_length: int, name: str) -> None:
             f"max_length {max_length:,} is more than the {limit:,} tokens {name} can read; "
             "lower --max-length."
         )
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or an infinite value."""
+    return next((name for name, t in tensors.items() if not torch.isfinite(t).all()), None)
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -28,6 +28,7 @@ from assay.models.backbones import (
     load_network,
     load_tokenizer,
     longest_context,
+    not_finite,
 )
 from assay.models.golden import golden_rows
 from assay.models.reward_model import RewardModel
@@ -59,11 +60,11 @@ def save_model(
     remove_leftovers(target)
     network = merged(model)
     pooled = {} if model.pooled_head is None else model.pooled_head.state_dict()
-    for name, tensor in {**network.state_dict(), **pooled}.items():
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(
-                f"Weight {name} holds NaN or infinite values; nothing was saved to {target}."
-            )
+    bad = not_finite({**network.state_dict(), **pooled})
+    if bad:
+        raise CheckpointError(
+            f"Weight {bad} holds NaN or infinite values; nothing was saved to {target}."
+        )
     with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as temporary:
         staging = Path(temporary)
         _write_network(model, network, staging)
@@ -77,7 +78,7 @@ def save_model(
 def publish(staging: Path, target: Path) -> None:
     """Move finished files into a run directory and renew its manifest.
 
-    Everything is on disk before the first file is replaced, so a full disk leaves the old run whole.
+    All is on disk before the first file is replaced, so a full disk leaves the old run whole.
     """
     files = sorted(p for p in staging.iterdir() if p.is_file())
     for file in files:
@@ -384,11 +385,11 @@ def _require_head(path: Path) -> None:
 
 
 def _require_finite(model: RewardModel, path: Path) -> None:
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise CheckpointError(
-                f"{path}: weight {name} holds NaN or infinite values; its rewards would be NaN."
-            )
+    bad = not_finite(dict(model.named_parameters()))
+    if bad:
+        raise CheckpointError(
+            f"{path}: weight {bad} holds NaN or infinite values; its rewards would be NaN."
+        )
 
 
 def _sync(path: Path) -> None:

@@ -30,6 +30,7 @@ from assay.models.backbones import (
     is_encoder,
     load_network,
     load_tokenizer,
+    not_finite,
     resolve_backbone,
 )
 
@@ -101,6 +102,11 @@ class RewardModel(nn.Module):
         network = load_network(location, pad_token_id=pad_id, attention="eager", seed=seed)
         check_context(network, max_length, name)
         initialise_head(head_of(network), seed)
+        bad = not_finite(network.state_dict())
+        if bad:
+            raise BackboneError(
+                f"{name}: weight {bad} holds NaN or infinite values; get the backbone again."
+            )
         model = cls(network, Renderer(contract, tokenizer), backbone=name)
         if model.encoder:
             model.set_pooling("first")

@@ -1,5 +1,6 @@
 """Train an outcome reward model from a model, preference pairs, held-out pairs and settings."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,7 +19,7 @@ from assay.models.backbones import cut_layers, initialise_head, set_checkpointin
 from assay.models.features import FeatureCache
 from assay.models.probe import choose_engine
 from assay.models.reward_model import RewardModel
-from assay.train.encode import EncodeReport, Example, encode
+from assay.train.encode import EncodeReport, Example, encode, pair_index
 from assay.train.fit import FitResult, FitSettings, Task, fit
 from assay.train.report import HeldoutReport, heldout_report
 from assay.train.tasks import FeatureTask, LossSettings, TreeTask
@@ -96,7 +97,7 @@ def train_reward(
     loss = LossSettings(training.loss, training.label_smoothing, training.centering)
     run = _Run(settings, directory, resume, fingerprint, progress)
     if training.mode == "frozen":
-        result, rewards = _fit_frozen(model, examples, held, loss, run, goes_on)
+        result, rewards = _fit_frozen(model, examples, held, loss, training, run, goes_on)
     else:
         result, rewards = _fit_trees(model, examples, held, loss, training, run)
     return RewardResult(
@@ -128,7 +129,7 @@ def _check(training: RewardTraining) -> None:
         value = getattr(training, name)
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; it is at least 1.")
-    for name in ("centering", "weight_decay", "warmup_fraction", "max_grad_norm"):
+    for name in ("centering", "l2", "weight_decay", "warmup_fraction", "max_grad_norm"):
         value = getattr(training, name)
         if value is not None and not value >= 0:
             raise ConfigError(f"{name} is {value}; it is 0 or more.")
@@ -194,7 +195,7 @@ def resolve(training: RewardTraining, examples: Sequence[Example]) -> FitSetting
     """
     frozen = training.mode == "frozen"
     longest = max(e.tree.num_tokens for e in examples)
-    budget = training.token_budget or max(2048, longest)
+    budget = training.token_budget or max(1536, longest)
     if budget < longest:
         raise ConfigError(
             f"token_budget {budget:,} is smaller than the longest comparison "
@@ -211,9 +212,7 @@ def resolve(training: RewardTraining, examples: Sequence[Example]) -> FitSetting
         token_budget=1 << 30 if frozen else budget,
         lr=training.lr or {"frozen": 1e-3, "lora": 2e-4, "full": 2e-5}[training.mode],
         head_lr_multiplier=1.0 if frozen else training.head_lr_multiplier,
-        weight_decay=training.weight_decay
-        if training.weight_decay is not None
-        else (1.0 if frozen else 0.0),
+        weight_decay=training.weight_decay,
         warmup_fraction=training.warmup_fraction,
         schedule=training.schedule,
         max_grad_norm=training.max_grad_norm,
@@ -274,46 +273,50 @@ def _fit_frozen(
     train: Sequence[Example],
     held: Sequence[Example],
     loss: LossSettings,
+    training: RewardTraining,
     run: _Run,
     goes_on: bool,
 ) -> tuple[FitResult, NDArray[np.float64]]:
     features = _features(model, [*train, *held], run.progress)
     split = sum(len(e.lengths) for e in train)
-    mean, spread = features[:split].mean(0), features[:split].std(0)
-    # features that never vary would be blown up by dividing
-    scale = np.where(
-        spread > 1e-6 * float(spread.max()), 1.0 / np.maximum(spread, 1e-12), 0.0
-    ).astype(np.float32)
-    standardised = (features - mean) * scale
+    mean = features[:split].mean(0)
+    scale = gap_scale(features[:split], train)
+    scaled = (features - mean) * scale
     head = nn.Linear(features.shape[1], 1, bias=False)
     if goes_on:
-        unfold_head(model, head, scale)
+        with torch.no_grad():
+            head.weight.copy_(model.head.weight.cpu() / scale)
     else:
         initialise_head(head, run.settings.seed)
-    task = FeatureTask(head, train, standardised[:split], held, standardised[split:], loss)
+    task = FeatureTask(head, train, scaled[:split], held, scaled[split:], loss, training.l2)
     result = run.fit(task, head)
     fold_head(model, head, scale)
     with torch.no_grad():
-        rewards = model.reward_of(torch.from_numpy(features[split:])).double().numpy()
+        held_features = torch.from_numpy(features[split:]).to(model.network.device)
+        rewards = model.reward_of(held_features).double().cpu().numpy()
     return result, rewards
 
 
-def fold_head(model: RewardModel, head: nn.Linear, scale: NDArray[np.float32]) -> None:
+def gap_scale(features: NDArray[np.float32], examples: Sequence[Example]) -> float:
+    """What to multiply features by so that chosen − rejected has mean square 1 per feature.
+
+    One number for all features: their directions of large spread stay large, and the L2 penalty
+    means the same whatever the backbone's scale.
+    """
+    index = pair_index(examples)
+    square = float(np.mean((features[index.chosen] - features[index.rejected]) ** 2))
+    return 1.0 / math.sqrt(square) if square > 0 else 1.0
+
+
+def fold_head(model: RewardModel, head: nn.Linear, scale: float) -> None:
     """Put a head trained on scaled features into the model, the scaling folded into its weights.
 
     The shift is left out: it adds the same to every reward, and the head has no bias.
     """
     with torch.no_grad():
-        model.head.weight.copy_(head.weight.cpu() * torch.from_numpy(scale))
+        model.head.weight.copy_(head.weight.to(model.head.weight.device) * scale)
         if model.head.bias is not None:
             model.head.bias.zero_()
-
-
-def unfold_head(model: RewardModel, head: nn.Linear, scale: NDArray[np.float32]) -> None:
-    """The model's head as one on scaled features: what ``fold_head`` undoes."""
-    with torch.no_grad():
-        factor = torch.from_numpy(np.where(scale > 0, 1.0 / np.maximum(scale, 1e-30), 0.0))
-        head.weight.copy_(model.head.weight.cpu() * factor)
 
 
 def _features(

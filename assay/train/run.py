@@ -52,8 +52,6 @@ def run(config: TrainReward) -> TrainedRun | None:
     _check_out(config)
     train, heldout = load_data(config)
     model = _starting_model(config)
-    if _is_main():
-        config.out.mkdir(parents=True, exist_ok=True)
     try:
         with progress_bars() as progress:
             result = train_reward(
@@ -156,7 +154,6 @@ def save_run(
         config,
         epochs=settings.epochs,
         lr=settings.lr,
-        weight_decay=settings.weight_decay,
         batch_size=settings.batch_size,
         token_budget=config.token_budget if config.mode == "frozen" else settings.token_budget,
         eval_every=settings.eval_every,

@@ -178,7 +178,10 @@ class TreeTask:
 
 
 class FeatureTask:
-    """Training a head on cached features: the same losses, a matrix product for a backbone."""
+    """Training a head on cached features: the same losses, a matrix product for a backbone.
+
+    ``l2 / 2 · ‖w‖²`` is added to every loss, and so once to the step's weighted mean.
+    """
 
     def __init__(
         self,
@@ -188,11 +191,13 @@ class FeatureTask:
         heldout: Sequence[Example],
         heldout_features: NDArray[np.float32],
         loss: LossSettings,
+        l2: float = 0.0,
     ):
         self.module: nn.Module = head
         self.train = train
         self.heldout = heldout
         self.loss = loss
+        self.l2 = l2
         self.features = torch.from_numpy(train_features)
         self.heldout_features = torch.from_numpy(heldout_features)
         self.starts = np.cumsum([0] + [len(e.lengths) for e in train])
@@ -204,9 +209,11 @@ class FeatureTask:
         """Losses of some training comparisons, ``(B,)``."""
         rows = np.concatenate([np.arange(self.starts[i], self.starts[i + 1]) for i in indexes])
         features = self.features[torch.from_numpy(rows)].to(next(module.parameters()).device)
-        return example_losses(
+        losses = example_losses(
             module(features).squeeze(-1), [self.train[i] for i in indexes], self.loss
         )
+        squares = sum(p.square().sum() for p in module.parameters())
+        return losses + 0.5 * self.l2 * squares
 
     def evaluate(self, module: nn.Module, share: int, shares: int) -> list[Any]:
         """All held-out rewards, from the first share alone: they are one matrix product."""

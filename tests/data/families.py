@@ -144,8 +144,14 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     ),
     "llama3": lambda: byte_tokenizer(
         LLAMA3,
-        ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>"]
-        + ["<|eot_id|>", "<|finetune_right_pad_id|>"],
+        [
+            "<|begin_of_text|>",
+            "<|end_of_text|>",
+            "<|start_header_id|>",
+            "<|end_header_id|>",
+            "<|eot_id|>",
+            "<|finetune_right_pad_id|>",
+        ],
         bos_token="<|begin_of_text|>",
         eos_token="<|eot_id|>",
     ),

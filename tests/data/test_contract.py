@@ -294,7 +294,7 @@ def test_a_tokenizer_that_cannot_end_a_response_is_refused() -> None:
     with pytest.raises(ContractError, match="has no EOS token"):
         make_contract(bare, max_length=10)
     bare.eos_token = "<not a token>"
-    with pytest.raises(ContractError, match="is 1[0-9] tokens where one was wanted"):
+    with pytest.raises(ContractError, match=r"is 1[0-9] tokens where one was wanted"):
         make_contract(bare, max_length=10)
 
 

@@ -438,7 +438,7 @@ def test_an_unfit_foreign_model_is_refused_with_the_reason(
 def test_what_is_no_directory_is_said(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"neither assay\.json nor config\.json"):
         load_model(tmp_path)
-    with pytest.raises(CheckpointError, match="neither assay.json nor manifest.json"):
+    with pytest.raises(CheckpointError, match=r"neither assay.json nor manifest.json"):
         verify(tmp_path)
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"")

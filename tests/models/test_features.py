@@ -1,10 +1,12 @@
-"""Properties of the feature cache: each conversation is read once, and no crash spoils what is kept."""
+"""Properties of the feature cache: each conversation is read once, and no crash spoils it."""
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -181,6 +183,22 @@ def test_a_cut_of_the_prompt_is_another_conversation(
     moved = Tokens(tokens[0].ids, tokens[0].response_start - 1)
     get(model, [tokens[0], moved])
     assert sum(read) == 2
+
+
+def test_who_waits_for_another_process_says_so(
+    model: RewardModel, tokens: list[Tokens], caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = FeatureCache.of(model)
+    with caplog.at_level(logging.WARNING):
+        with cache._locked():
+            waiting = threading.Thread(target=get, args=(model, tokens))
+            waiting.start()
+            waiting.join(0.3)
+            assert waiting.is_alive()
+        waiting.join(60)
+    assert not waiting.is_alive()
+    assert "waiting for another process" in caplog.text
+    assert cache._index.stat().st_size == len(tokens) * 32
 
 
 def test_two_processes_share_a_cache(model: RewardModel) -> None:

@@ -1,9 +1,8 @@
-"""Parity: our forward, on every engine, is what plain transformers reads from the saved directory."""
+"""Parity: our forward, on every engine, is what plain transformers reads from the save."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from assay.data.trees import build_tree, pack
@@ -91,14 +91,14 @@ def plain_rewards(
 @pytest.fixture(scope="module", params=CASES)
 def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, own_cache: Path
-) -> Iterator[tuple[RewardModel, Path]]:
+) -> tuple[RewardModel, Path]:
     """A model of each kind, and where it was saved."""
     architecture = request.param.removesuffix("-3")
     directory = tmp_path_factory.mktemp(request.param)
     tokenizer = families.FAMILIES[CASES[request.param]]()
     backbone = tiny.save_backbone(directory / "backbone", architecture, tokenizer)
     model = RewardModel.from_backbone(str(backbone), max_length=500)
-    yield model, model.save(directory / "run")
+    return model, model.save(directory / "run")
 
 
 @pytest.fixture
@@ -176,6 +176,14 @@ def test_all_that_a_classifier_adds_comes_from_the_seed(tmp_path: Path) -> None:
     same(rewards_of(again), rewards_of(first))
     dense = [m.network.classifier.dense.weight for m in (first, other)]
     assert not torch.equal(*dense)
+
+
+def test_a_backbone_with_a_nan_weight_is_refused(llama: Path) -> None:
+    weights = load_file(llama / "model.safetensors")
+    weights["model.norm.weight"][3] = torch.nan
+    save_file(weights, llama / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BackboneError, match=r"weight model\.norm\.weight holds NaN or infinite"):
+        RewardModel.from_backbone(str(llama), max_length=64)
 
 
 def test_max_length_beyond_the_backbone_is_refused(llama: Path) -> None:

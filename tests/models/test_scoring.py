@@ -1,4 +1,4 @@
-"""Properties of scoring: batching, order and grouping change no reward; nothing vanishes silently."""
+"""Properties of scoring: batches, order and grouping change no reward; nothing gets lost."""
 
 from __future__ import annotations
 

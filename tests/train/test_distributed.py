@@ -1,4 +1,4 @@
-"""Parity: two processes over gloo train what one process trains, though their shares differ in size."""
+"""Parity: two processes over gloo train what one does, though their shares differ in size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from assay.train.fit import micro_batches, steps_of
 from assay.train.reward import resolve
 from assay.train.run import is_finished, load_data, run
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = pytest.mark.usefixtures("own_cache", "few_resamples", "no_pictures")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def free_port():
 
 @pytest.fixture
 def start_two(start_assay):
-    """The same command as the two processes that ``accelerate launch`` or ``torchrun`` would start."""
+    """The same command as two processes, as ``accelerate launch`` or ``torchrun`` start them."""
 
     def start(arguments, before=""):
         port = free_port()
@@ -95,9 +95,7 @@ def start_two(start_assay):
 
 def metrics(out):
     lines = (out / "metrics.jsonl").read_text().split("\n")[:-1]
-    return [
-        {k: v for k, v in json.loads(line).items() if "per_second" not in k} for line in lines
-    ]
+    return [{k: v for k, v in json.loads(line).items() if "per_second" not in k} for line in lines]
 
 
 def assert_same_run(two, one):
@@ -191,7 +189,7 @@ data, backbone, out = arguments
 train, heldout = PreferencePairs.load(data, limit=20).split(heldout=0.5)
 for seed in (0, 1):
     model = RewardModel.from_backbone(backbone, max_length=256, seed=seed)
-    training = RewardTraining(mode="lora", batch_size=5, token_budget=150, seed=seed, lr=1e-2)
+    training = RewardTraining(mode="lora", batch_size=5, token_budget=150, seed=seed, lr=1e-3)
     result = train_reward(model, train, heldout, training)
     with open(f"{out}-{seed}-{os.environ['RANK']}.json", "w") as file:
         json.dump(result.heldout.gaps.tolist(), file)
@@ -203,14 +201,16 @@ def test_a_process_group_serves_several_trainings(config, start_two, start_assay
     arguments = [*config.data, config.backbone, str(tmp_path / "gaps")]
     for command in start_two(arguments, TWICE):
         assert command.wait() == 0, command.output
-    alone = start_assay([*arguments[:2], str(tmp_path / "alone")], "os.environ['RANK'] = '0'" + TWICE)
+    alone = start_assay(
+        [*arguments[:2], str(tmp_path / "alone")], "os.environ['RANK'] = '0'" + TWICE
+    )
     assert alone.wait() == 0, alone.output
 
     def gaps(name):
         return json.loads((tmp_path / f"{name}.json").read_text())
 
     for seed in (0, 1):
-        np.testing.assert_allclose(gaps(f"gaps-{seed}-0"), gaps(f"alone-{seed}-0"), atol=1e-5)
+        np.testing.assert_allclose(gaps(f"gaps-{seed}-0"), gaps(f"alone-{seed}-0"), atol=1e-4)
         # every process is left with the same model
         np.testing.assert_allclose(gaps(f"gaps-{seed}-1"), gaps(f"gaps-{seed}-0"), atol=1e-6)
     assert gaps("gaps-0-0") != gaps("gaps-1-0")

@@ -1,4 +1,4 @@
-"""Value and property: comparisons become trees and index arrays, and what does not fit is counted."""
+"""Value: comparisons become trees and index arrays, and what does not fit is counted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,12 @@ def test_a_tree_holds_every_conversation_and_the_response_lengths(renderer):
     assert len(example.tree.prefix) > 0
     assert example.lengths == tuple(len(t.ids) - t.response_start for t in whole)
     assert example.cluster == 7
-    assert (report.comparisons, report.pairs, report.dropped_pairs, report.truncated) == (1, 1, 0, 0)
+    assert (report.comparisons, report.pairs, report.dropped_pairs, report.truncated) == (
+        1,
+        1,
+        0,
+        0,
+    )
     assert report.median_tokens == max(len(t.ids) for t in whole)
     assert str(report) == "0 pairs dropped: longer than 256 tokens"
 
@@ -125,7 +130,11 @@ def test_preferences_are_numbered_over_responses_laid_end_to_end(renderer):
     assert index.cluster.tolist() == [4, 4, 9]
     first, second = examples
     lengths = first.lengths
-    wanted = [lengths[2] - lengths[0], lengths[1] - lengths[0], second.lengths[1] - second.lengths[0]]
+    wanted = [
+        lengths[2] - lengths[0],
+        lengths[1] - lengths[0],
+        second.lengths[1] - second.lengths[0],
+    ]
     np.testing.assert_array_equal(index.length_difference, wanted)
 
 

@@ -45,7 +45,7 @@ WANTED = torch.tensor([1.0, -2.0, 0.5])
 
 
 class Regression:
-    """Find three numbers by squared error: example i costs ``costs[i]`` tokens and weighs ``weights[i]``."""
+    """Find three numbers by squared error, from examples of various costs and weights."""
 
     def __init__(self, count=20, weights=None, costs=None, heldout=None):
         generator = torch.Generator().manual_seed(1)
@@ -109,7 +109,9 @@ def test_epochs_and_seeds_are_in_other_orders():
     assert plan[0] != steps_of(30, replace(SETTINGS, batch_size=30, seed=1))[0]
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.integers(40, 90), st.integers(1, 5))
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=20), st.integers(40, 90), st.integers(1, 5)
+)
 def test_the_cut_into_forward_passes_is_the_same_on_any_number_of_processes(costs, budget, world):
     examples = list(range(len(costs)))
     alone = micro_batches(examples, costs, budget, 0, 1)
@@ -251,7 +253,9 @@ def test_metrics_say_where_the_run_stood(tmp_path):
     trained = [row for row in rows if "train/loss" in row]
     assert evaluated == [0, 3, 6]
     assert [row["step"] for row in trained] == [1, 2, 3, 4, 5, 6]
-    assert [row["epoch"] for row in trained] == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2], abs=1e-4)
+    assert [row["epoch"] for row in trained] == pytest.approx(
+        [1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2], abs=1e-4
+    )
     assert trained[0]["train/lr"] == pytest.approx(0.025)
     assert {"train/pairs_per_second", "train/tokens_per_second"} < trained[0].keys()
     assert [(step, total) for step, total, _, _ in seen] == [(i, 6) for i in range(1, 7)]
@@ -268,9 +272,7 @@ def test_the_best_heldout_state_is_left_in_the_module(tmp_path, keep):
             weights.append(module.weight.detach().clone())
             return super().evaluate(module, share, shares)
 
-    task, result = run(
-        Watching(heldout=[0.9, 0.3, 0.5]), directory=tmp_path if keep else None
-    )
+    task, result = run(Watching(heldout=[0.9, 0.3, 0.5]), directory=tmp_path if keep else None)
     assert (result.best_step, result.best["heldout/loss"]) == (3, 0.3)
     torch.testing.assert_close(task.module.weight.detach(), weights[1], rtol=0, atol=0)
     assert not torch.equal(weights[1], weights[2])
@@ -300,7 +302,9 @@ def test_a_loss_that_is_not_a_number_stops_the_run_before_it_touches_a_weight(tm
 
 def test_an_infinite_gradient_stops_the_run():
     task = Regression()
-    task.losses = lambda module, indexes: module(task.inputs[indexes]).squeeze(-1).clamp(min=0).sqrt()
+    task.losses = lambda module, indexes: (
+        module(task.inputs[indexes]).squeeze(-1).clamp(min=0).sqrt()
+    )
     with pytest.raises(TrainingError, match="gradient norm"):
         run(task)
 
@@ -383,9 +387,10 @@ def test_a_failed_save_leaves_the_resume_point_before_it(tmp_path, monkeypatch):
     with pytest.raises(Stop):
         run(directory=tmp_path, on_step=stop_after(3))
     before = (tmp_path / "resume" / "state.json").read_text()
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(module, "save_file", full)
-        run(directory=tmp_path, resume=True)
+        with pytest.raises(OSError, match="No space left"):
+            run(directory=tmp_path, resume=True)
     assert (tmp_path / "resume" / "state.json").read_text() == before
     assert not list((tmp_path / "resume").glob(".*"))
     whole, _ = run()

@@ -1,4 +1,4 @@
-"""Contract: a run directory is whole or resumable, whatever ends the process, and holds what it promises."""
+"""Contract: a run directory is whole or resumable, whatever ends the process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-import assay.train.report
 from assay.cli import parse
 from assay.configs import TrainReward
 from assay.data.pairs import PreferencePairs
@@ -22,7 +21,7 @@ from assay.score.scorer import load_scorer
 from assay.score.verify import verify
 from assay.train.run import is_finished, load_data, push, run
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = pytest.mark.usefixtures("own_cache", "few_resamples", "no_pictures")
 
 SLOWLY = """
 import time
@@ -58,7 +57,9 @@ def command_line(config):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tiny_backbone, pairs_file, tmp_path_factory, own_cache):
+def uninterrupted(
+    tiny_backbone, pairs_file, tmp_path_factory, own_cache, few_resamples, no_pictures
+):
     """The same training in one piece."""
     return run(
         TrainReward(
@@ -197,16 +198,7 @@ def test_ctrl_c_says_that_the_run_can_go_on_and_it_can(config, start_assay, unin
 
 
 @pytest.fixture
-def few_resamples(monkeypatch):
-    from functools import partial
-
-    for name in ("ece", "reward_length_correlation"):
-        quick = partial(getattr(assay.train.report, name), resamples=10)
-        monkeypatch.setattr(assay.train.report, name, quick)
-
-
-@pytest.fixture
-def quick(config, few_resamples):
+def quick(config):
     return replace(config, mode="frozen", lr=None, batch_size=None, epochs=2, limit=60)
 
 
@@ -274,7 +266,7 @@ def test_the_split_seed_is_the_seed_unless_it_is_given(quick):
     assert heldout(seed=4) != heldout(seed=0)
 
 
-def test_a_run_goes_on_from_another(config, few_resamples, tmp_path):
+def test_a_run_goes_on_from_another(config, tmp_path):
     first = run(replace(config, limit=80))
     second = run(replace(config, limit=80, from_run=str(first.directory), out=tmp_path / "on"))
     begun, ended = metrics(second.directory)[0], first.record["heldout"]["nll"]["value"]
@@ -286,12 +278,14 @@ def test_a_run_goes_on_from_another(config, few_resamples, tmp_path):
         run(replace(config, from_run=str(first.directory), max_length=9999, out=tmp_path / "no"))
 
 
-def test_a_run_goes_on_from_somebody_elses_model(config, few_resamples, trained_run, tmp_path):
+def test_a_run_goes_on_from_somebody_elses_model(config, trained_run, tmp_path):
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
         (foreign / name).write_bytes((trained_run / name).read_bytes())
-    (foreign / "chat_template.jinja").write_bytes((trained_run / "chat_template.jinja").read_bytes())
+    (foreign / "chat_template.jinja").write_bytes(
+        (trained_run / "chat_template.jinja").read_bytes()
+    )
     assert not load_scorer(foreign).contract.verified
     result = run(replace(config, limit=40, from_run=str(foreign)))
     assert load_scorer(result.directory).contract.verified

@@ -1,4 +1,4 @@
-"""Value and property: losses of comparisons by hand, and the same through trees, alone or packed, and features."""
+"""Value: losses of comparisons by hand, and the same through trees, packed or not, and features."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def losses(rewards, *examples, name="bradley-terry", **settings):
 def test_a_pair_costs_what_bradley_and_terry_say():
     assert losses([1.0, -0.5], example()) == pytest.approx([softplus(-1.5)])
     soft = example(Preference(1, 0, probability=0.75))
-    assert losses([1.0, -0.5], soft) == pytest.approx([0.75 * softplus(1.5) + 0.25 * softplus(-1.5)])
+    assert losses([1.0, -0.5], soft) == pytest.approx(
+        [0.75 * softplus(1.5) + 0.25 * softplus(-1.5)]
+    )
 
 
 def test_the_margin_is_subtracted_or_multiplies():
@@ -135,7 +137,10 @@ def examples(model, gold_pairs):
     ]
     ranked = Comparison(
         as_messages("Write three words", "user"),
-        tuple(as_messages(text, "assistant") for text in ("kind", "rude and vague", "the rain", "calm")),
+        tuple(
+            as_messages(text, "assistant")
+            for text in ("kind", "rude and vague", "the rain", "calm")
+        ),
         tuple(Preference(a, b) for a, b in ((3, 0), (3, 2), (3, 1), (0, 2), (0, 1), (2, 1))),
         ranking=((3,), (0,), (2,), (1,)),
     )
