@@ -1,4 +1,4 @@
-"""Contract: a user's mistake ends in one sentence, the right exit code, and nothing half-written."""
+"""Contract: a user's mistake ends in one sentence, its exit code, and nothing half-written."""
 
 from __future__ import annotations
 
