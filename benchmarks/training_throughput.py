@@ -146,7 +146,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     from assay.data.pairs import PreferencePairs
     from assay.models.reward_model import RewardModel
     from assay.train.encode import encode
-    from assay.train.fit import steps_of
+    from assay.train.plan import steps_of
     from assay.train.reward import resolve
 
     model = RewardModel.from_backbone(job["backbone"], max_length=job["max_length"])
@@ -207,7 +207,8 @@ def train_assay(job: dict[str, Any]) -> dict[str, Any]:
     from assay.data.pairs import PreferencePairs
     from assay.models.reward_model import RewardModel
     from assay.train.encode import encode
-    from assay.train.fit import EvaluationRow, fit
+    from assay.train.fit import fit
+    from assay.train.resume import EvaluationRow
     from assay.train.reward import resolve
     from assay.train.tasks import LossSettings, TreeTask
 

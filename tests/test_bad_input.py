@@ -363,7 +363,7 @@ def test_a_full_disk_at_any_moment_leaves_a_run_that_can_go_on(
 def test_a_full_disk_below_python_is_the_same_sentence(
     assay_says, pairs_file, tiny_backbone, tmp_path, monkeypatch
 ):
-    import assay.train.fit as fit
+    import assay.train.resume as fit
 
     def full(tensors, path):
         path.write_bytes(b"half")

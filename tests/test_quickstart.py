@@ -153,13 +153,13 @@ def test_a_second_run_reuses_the_first(finished, config, capsys, monkeypatch):
 
 
 def test_an_interrupted_quickstart_goes_on(config, monkeypatch):
-    import assay.train.fit
+    import assay.train.resume
 
     def full(*args):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(assay.train.fit, "clear_resume", full)
+        patch.setattr(assay.train.resume, "clear_resume", full)
         with pytest.raises(KeyboardInterrupt):
             quickstart.run(config)
     assert (config.out / "resume").exists()

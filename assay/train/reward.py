@@ -20,7 +20,8 @@ from assay.models.features import FeatureCache
 from assay.models.probe import choose_engine
 from assay.models.reward_model import RewardModel
 from assay.train.encode import EncodeReport, Example, encode, pair_index
-from assay.train.fit import FitResult, FitSettings, Task, fit
+from assay.train.fit import FitResult, Task, fit
+from assay.train.plan import FitSettings
 from assay.train.report import HeldoutReport, heldout_report
 from assay.train.tasks import FeatureTask, LossSettings, TreeTask
 

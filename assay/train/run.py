@@ -146,7 +146,7 @@ def save_run(
     from assay.plots import gap_histogram, report_page, training_curves
     from assay.toml import resolved_toml
     from assay.train.card import model_card
-    from assay.train.fit import clear_resume
+    from assay.train.resume import clear_resume
 
     report = result.heldout
     settings = result.settings

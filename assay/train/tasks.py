@@ -15,7 +15,6 @@ from assay.data.trees import fill, pack
 from assay.models.reward_model import RewardModel
 from assay.stats import accuracy, preference_nll
 from assay.train.encode import Example, PairIndex, pair_index
-from assay.train.fit import EvaluationRow
 from assay.train.losses import (
     bradley_terry,
     centering,
@@ -24,6 +23,7 @@ from assay.train.losses import (
     scaled_bradley_terry,
     smooth,
 )
+from assay.train.resume import EvaluationRow
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from assay.configs import TrainReward
 from assay.models.reward_model import RewardModel
 from assay.score.verify import verify
 from assay.train.encode import encode
-from assay.train.fit import micro_batches, steps_of
+from assay.train.plan import micro_batches, steps_of
 from assay.train.reward import resolve
 from assay.train.run import is_finished, load_data, run
 

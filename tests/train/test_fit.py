@@ -15,15 +15,15 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from assay.errors import ConfigError, TrainingError
-from assay.train.fit import (
+from assay.train.fit import fit
+from assay.train.plan import (
     FitSettings,
-    clear_resume,
-    fit,
     learning_rate,
     micro_batches,
     parameter_groups,
     steps_of,
 )
+from assay.train.resume import clear_resume
 
 SETTINGS = FitSettings(
     epochs=2,
@@ -378,7 +378,7 @@ def test_resume_with_other_settings_is_refused(tmp_path):
 
 
 def test_a_failed_save_leaves_the_resume_point_before_it(tmp_path, monkeypatch):
-    import assay.train.fit as module
+    import assay.train.resume as module
 
     def full(tensors, path):
         path.write_bytes(b"half")

@@ -16,7 +16,7 @@ from assay.models.reward_model import RewardModel
 from assay.models.scoring import score_conversations
 from assay.score.scorer import load_scorer
 from assay.train.encode import encode
-from assay.train.fit import FitSettings
+from assay.train.plan import FitSettings
 from assay.train.reward import fold_head, gap_scale, resolve, train_reward
 from assay.types import Conversation
 

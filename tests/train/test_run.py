@@ -135,7 +135,7 @@ def test_a_run_killed_at_random_steps_ends_as_the_uninterrupted_one(
 DIE = "import os, signal\ndie = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
 DEATHS = {
     "while writing the second resume point": """
-import assay.train.fit as fit
+import assay.train.resume as fit
 save, calls = fit.save_file, []
 def torn(tensors, path):
     save(tensors, path)
@@ -146,7 +146,7 @@ def torn(tensors, path):
 fit.save_file = torn
 """,
     "between a resume point and the note that it is there": """
-import assay.train.fit as fit
+import assay.train.resume as fit
 fit.write_json = die
 """,
     "before the manifest of the finished run": """
@@ -158,7 +158,7 @@ import assay.plots as plots
 plots.report_page = die
 """,
     "before the resume points are removed": """
-import assay.train.fit as fit
+import assay.train.resume as fit
 fit.clear_resume = die
 """,
 }

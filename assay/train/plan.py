@@ -1,0 +1,94 @@
+"""The plan of a fit: which examples each step takes, how they are cut, at which learning rate.
+
+Everything follows from the settings and the data, so every process and every resumed run makes the
+same plan. Letters: N examples in all.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from assay.data.trees import fill
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """Settings of one fit, all resolved."""
+
+    epochs: int
+    batch_size: int
+    token_budget: int
+    lr: float
+    head_lr_multiplier: float
+    weight_decay: float
+    warmup_fraction: float
+    schedule: str
+    max_grad_norm: float
+    eval_every: int
+    save_every: int
+    log_every: int
+    seed: int
+    precision: str
+    trackers: tuple[str, ...] = ()
+
+
+def steps_of(num_examples: int, settings: FitSettings) -> list[list[int]]:
+    """The examples of every optimiser step: each epoch a seeded permutation, cut into batches."""
+    steps: list[list[int]] = []
+    for epoch in range(settings.epochs):
+        order = np.random.default_rng([settings.seed, epoch]).permutation(num_examples)
+        steps += [
+            order[i : i + settings.batch_size].tolist()
+            for i in range(0, num_examples, settings.batch_size)
+        ]
+    return steps
+
+
+def micro_batches(
+    examples: Sequence[int], costs: Sequence[int], budget: int, rank: int, world: int
+) -> list[list[int]]:
+    """One process's forward passes of a step; every process gets the same number, some empty.
+
+    The cut into forward passes is the same whatever the number of processes.
+    """
+    groups = [[examples[i] for i in row] for row in fill([costs[i] for i in examples], budget)]
+    groups += [[] for _ in range(-len(groups) % world)]
+    return groups[rank::world]
+
+
+def learning_rate(step: int, total: int, settings: FitSettings) -> float:
+    """The learning rate's factor at a step (from 0): linear warm-up, then linear or cosine to 0."""
+    warmup = math.ceil(total * settings.warmup_fraction)
+    if step < warmup:
+        return (step + 1) / warmup
+    if settings.schedule == "constant":
+        return 1.0
+    progress = (step - warmup) / max(1, total - warmup)
+    return (
+        1.0 - progress
+        if settings.schedule == "linear"
+        else 0.5 * (1.0 + math.cos(math.pi * progress))
+    )
+
+
+def parameter_groups(
+    module: nn.Module, head: nn.Module, settings: FitSettings
+) -> list[dict[str, Any]]:
+    """AdamW's groups: the head at its own rate, no weight decay on vectors (norms and biases)."""
+    in_head = {id(p) for p in head.parameters()}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            groups.setdefault((id(parameter) in in_head, parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": settings.lr * (settings.head_lr_multiplier if is_head else 1.0),
+            "weight_decay": settings.weight_decay if decays else 0.0,
+        }
+        for (is_head, decays), parameters in groups.items()
+    ]
