@@ -205,8 +205,10 @@ def ece(
         return sum(b.n * abs(b.accuracy - b.confidence) for b in found) / len(sample)
 
     figure = cluster_bootstrap(rows, clusters, error, resamples, seed, kind="basic")
+    # undoing the bias can leave the value itself outside; an interval that does so helps nobody
+    low, high = np.clip([figure.low, figure.high], 0, 1)
     return Figure(
-        figure.value, float(np.clip(figure.low, 0, 1)), float(np.clip(figure.high, 0, 1)), figure.n
+        figure.value, float(min(low, figure.value)), float(max(high, figure.value)), figure.n
     )
 
 
