@@ -53,14 +53,33 @@ class ProbeResult:
         )
 
 
+SHAPES = ((23, (7, 12)), (5, (9, 3, 6)), (0, (11, 4)))
+"""Trees the probe reads: tokens of the prompt, and of each response."""
+
+LONGEST_WINDOW = 1024
+"""Sliding windows longer than this are not filled by the probe, for the time it would take."""
+
+
 def random_trees(
-    vocabulary: int, longest: int, *, share: bool, seed: int = 0, banned: int = -1
+    vocabulary: int,
+    longest: int,
+    *,
+    share: bool,
+    seed: int = 0,
+    banned: int = -1,
+    window: int | None = None,
 ) -> PackedTrees:
-    """A few random trees, some with a prompt longer than the responses and one with K = 3."""
+    """A few random trees, some with a prompt longer than the responses and one with K = 3.
+
+    Args:
+        longest: Most tokens of a conversation.
+        banned: A token that must not appear.
+        window: A sliding window; where it fits, one more tree has responses that reach over it.
+    """
     generator = np.random.default_rng(seed)
-    shapes = ((23, (7, 12)), (5, (9, 3, 6)), (0, (11, 4)))
+    over = ((window - 4, (9, 12)),) if window is not None and 4 < window <= longest - 8 else ()
     trees = []
-    for prompt, rests in shapes:
+    for prompt, rests in (*SHAPES, *over):
         if prompt + max(rests) > longest:
             prompt = max(0, longest - max(rests))
         ids = generator.integers(0, vocabulary, prompt + sum(rests)).astype(np.int32)
@@ -169,10 +188,16 @@ def probe(
         gradients: False compares values alone, as much as scoring needs.
         checkpointing: Compare under gradient checkpointing.
     """
-    longest = min(model.contract.max_length, 48)
     embeddings: Any = model.network.get_input_embeddings()
-    vocabulary = embeddings.weight.shape[0]
-    packed = random_trees(vocabulary, longest, share=not model.encoder, banned=model.pad_token_id)
+    config: Any = model.network.config
+    window = getattr(config.get_text_config(), "sliding_window", None)
+    packed = random_trees(
+        embeddings.weight.shape[0],
+        model.contract.max_length,
+        share=not model.encoder,
+        banned=model.pad_token_id,
+        window=window if window is not None and window <= LONGEST_WINDOW else None,
+    )
     if not gradients:
         return compare_values(model, packed)
     return compare_engines(model, packed, checkpointing=checkpointing)

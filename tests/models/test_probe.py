@@ -155,3 +155,11 @@ def test_random_trees_fit_a_short_context_and_avoid_the_pad_token() -> None:
     np.testing.assert_array_equal(
         packed.input_ids, random_trees(7, 12, share=True, banned=3).input_ids
     )
+
+
+def test_a_sliding_window_is_reached_over_where_it_fits() -> None:
+    inside = random_trees(97, 64, share=True)
+    over = random_trees(97, 64, share=True, window=40)
+    assert len(over.trees) == len(inside.trees) + 1
+    assert max(len(path) for path in over.trees[-1].paths()) > 40
+    assert len(random_trees(97, 40, share=True, window=40).trees) == len(inside.trees)

@@ -36,7 +36,10 @@ def model(request: pytest.FixtureRequest) -> RewardModel:
 
 def test_both_engines_agree_in_values_and_gradients(model: RewardModel) -> None:
     rows = model.network.get_input_embeddings().weight.shape[0]
-    packed = random_trees(rows, 64, share=not model.encoder, banned=model.pad_token_id)
+    window = getattr(model.network.config, "sliding_window", None)
+    packed = random_trees(
+        rows, 560, share=not model.encoder, banned=model.pad_token_id, window=window
+    )
     result = compare_engines(model, packed)
     assert result.passed, result
     assert model.engine == "tree"
