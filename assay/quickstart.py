@@ -126,7 +126,8 @@ def render_page(run_directory: Path, heldout: dict[str, Any], scorer: Scorer) ->
 <h1>A reward model, from preferences to scores</h1>
 <p>Trained on bundled everyday questions with ranked replies; the figures are on
 {heldout["prompts"]} prompts it never saw, with 95&nbsp;% intervals clustered by prompt.</p>
-<table><thead><tr><th>figure</th><th>value</th><th>95&nbsp;% interval</th><th>n</th></tr></thead>
+<table><thead><tr><th>figure</th><th class=number>value</th>
+<th class=number>95&nbsp;% interval</th><th class=number>n</th></tr></thead>
 <tbody>{rows}</tbody></table>
 <img alt="Training curves, gap histogram and reliability of the run"
  src="data:image/png;base64,{picture}">
@@ -153,7 +154,7 @@ body{font:16px/1.5 system-ui,sans-serif;margin:0}
 main{max-width:60rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;width:100%;margin:1rem 0}
 th,td{text-align:left;padding:.35rem .6rem;vertical-align:top;border-bottom:1px solid var(--line)}
-td.number{font-variant-numeric:tabular-nums;white-space:nowrap;text-align:right}
+.number{font-variant-numeric:tabular-nums;white-space:nowrap;text-align:right}
 img{width:100%;background:#fff;border-radius:6px}
 h3{margin:1.6rem 0 .2rem}
 .bar{display:inline-block;height:.6rem;background:var(--bar);border-radius:2px}
