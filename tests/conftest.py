@@ -218,7 +218,9 @@ PRELOAD = (
     "transformers.models.llama.modeling_llama",
 )
 CHILD = """
-import os, sys
+import os, signal, sys
+# a test run started in the background ignores Ctrl-C, and its children would inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 os.dup2(log, 1)
 os.dup2(log, 2)
