@@ -189,7 +189,7 @@ def load_network(
         config.use_cache = False
         if pad_token_id is not None:
             rows = config.get_text_config().vocab_size
-            _set_pad(config, pad_token_id if pad_token_id < rows else None)
+            set_pad(config, pad_token_id if pad_token_id < rows else None)
         for name in (
             "attention_dropout",
             "hidden_dropout_prob",
@@ -234,11 +234,12 @@ def load_network(
             module.p = 0.0
     if pad_token_id is not None:
         add_rows(network, pad_token_id + 1)
-        _set_pad(network.config, pad_token_id)
+        set_pad(network.config, pad_token_id)
     return network
 
 
-def _set_pad(config: Any, pad_token_id: int | None) -> None:
+def set_pad(config: Any, pad_token_id: int | None) -> None:
+    """Write the pad token's id where transformers' classifiers and composite models look for it."""
     config.get_text_config().pad_token_id = pad_token_id
     config.pad_token_id = pad_token_id
 

@@ -29,6 +29,7 @@ from assay.models.backbones import (
     load_tokenizer,
     longest_context,
     not_finite,
+    set_pad,
 )
 from assay.models.golden import golden_rows
 from assay.models.reward_model import RewardModel
@@ -90,8 +91,7 @@ def publish(staging: Path, target: Path) -> None:
 
 def _write_network(model: RewardModel, network: "PreTrainedModel", staging: Path) -> None:
     config: Any = network.config
-    config.pad_token_id = model.pad_token_id
-    config.get_text_config().pad_token_id = model.pad_token_id
+    set_pad(config, model.pad_token_id)
     # vLLM applies a sigmoid to one-label classifiers otherwise
     config.problem_type = "regression"
     config.id2label = {0: "reward"}
