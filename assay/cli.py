@@ -36,6 +36,8 @@ VERBS: dict[str, Verb] = {
     "train reward": Verb("assay.configs:TrainReward", "assay.train.run:run"),
     "score": Verb("assay.configs:Score", "assay.score.files:run_score"),
     "best-of-n": Verb("assay.configs:BestOfN", "assay.score.files:run_best_of_n"),
+    "evaluate": Verb("assay.configs:Evaluate", "assay.evaluation.run:run"),
+    "compare": Verb("assay.configs:Compare", "assay.evaluation.compare:run"),
     "verify": Verb("assay.configs:Verify", "assay.score.verify:run"),
     "doctor": Verb("assay.configs:Doctor", "assay.doctor:run"),
     "config": Verb("assay.configs:ShowConfig", "assay.cli:show_config"),

@@ -140,6 +140,61 @@ class BestOfN(Score):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Evaluate a reward model on a suite: figures with intervals, baselines and a report."""
+
+    run: str | None = field(default=None, metadata={"positional": True})
+    """A run directory, a reward-model directory, or a hub name; not with scores."""
+    suite: str
+    """rewardbench, rewardbench-2, rm-bench, judgebench, llmbar, rmb, hh, ppe-correctness, or a file
+    of pairs or of one right response among N."""
+    data: str | None = None
+    """The suite's rows: a file or directory in the published layout, or a hub name. Default: the
+    suite's own place on the hub."""
+    scores: Path | None = None
+    """Saved scores to count instead of scoring with a model."""
+    model: str | None = None
+    """The model's name in the report, or which one of several in the saved scores."""
+    out: Path
+    """Directory for results.json, scores.jsonl and report.html."""
+    train: tuple[str, ...] = ()
+    """Preference data to fit the length-only and text-only baselines on. Default: cross-validation
+    on the suite."""
+    calibrate_on: str | None = None
+    """Preference data, apart from the suite, to fit temperature and length calibration on."""
+    save_calibration: bool = False
+    """Keep what calibrate_on fitted in the run directory, as calibration.json."""
+    probes: int = 200
+    """Score edited copies of so many responses to find biases; 0 turns it off."""
+    truncation: Truncation = "truncate-left"
+    """What happens to conversations over the contract's max_length; all are counted."""
+    token_budget: int = 4096
+    """Most tokens in one forward pass."""
+    limit: int | None = None
+    """Use only the first so many items of each subset; the suite is then marked partial."""
+    seed: int = 0
+    """Seeds cross-validation, bootstraps and the choice of probed responses."""
+    threads: int | None = None
+    """CPU threads. Default: all cores."""
+    json: bool = False
+    """Print the results as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Compare evaluations of one suite: paired differences, p-values and items that flipped."""
+
+    directories: tuple[Path, ...] = field(metadata={"positional": True})
+    """Evaluation directories; each is compared with the first."""
+    out: Path | None = None
+    """Directory for compare.json, flips.jsonl and leaderboard.html."""
+    seed: int = 0
+    """Seeds the bootstrap."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verify:
     """Replay the golden conversations of a run; exit 1 on drift."""
 

@@ -176,10 +176,14 @@ class PreferencePair:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Rewards of B conversations, in the order given, and their standard deviation where known."""
+    """Rewards of B conversations, in the order given, and their standard deviation where known.
+
+    A reward is NaN where an over-long conversation was dropped; ``truncated`` counts those cut.
+    """
 
     reward: NDArray[np.float64]  # (B,)
     std: NDArray[np.float64] | None = None  # (B,)
+    truncated: int = 0
 
 
 @runtime_checkable

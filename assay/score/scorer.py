@@ -3,11 +3,13 @@
 The scorer knows nothing of training.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from assay.configs import Truncation
 from assay.data.contract import Contract
+from assay.models.backbones import weights_digest
 from assay.models.checkpoint import load_model
 from assay.models.reward_model import RewardModel
 from assay.models.scoring import score_conversations
@@ -29,6 +31,12 @@ class RewardScorer:
         """How a conversation becomes a number; ``verified`` is False where it was inferred."""
         return self.model.contract
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights and the contract: what tells one scorer from another."""
+        weights = weights_digest(self.model.network)
+        return hashlib.sha256(f"{weights} {self.contract.digest}".encode()).hexdigest()
+
     def score(self, conversations: Sequence[Conversation]) -> Scores:
         """Raw rewards ``(B,)``; NaN where the policy ``drop`` dropped an over-long conversation.
 
@@ -39,7 +47,7 @@ class RewardScorer:
         scored = score_conversations(
             self.model, conversations, token_budget=self.token_budget, truncation=self.truncation
         )
-        return Scores(scored.rewards)
+        return Scores(scored.rewards, truncated=scored.truncated)
 
 
 def load_scorer(

@@ -1,0 +1,1 @@
+"""Evaluation: suites, baselines, bias probes, best-of-n, comparison of models, reports."""

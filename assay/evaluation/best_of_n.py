@@ -1,0 +1,213 @@
+"""Best-of-n curves: what selection by reward gives for every n, from N samples a prompt.
+
+Letters: N samples of a prompt · P prompts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from assay.errors import DataError
+from assay.evaluation.suite import ScoredItem
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 1000
+SUBSAMPLES = 200
+"""Draws of n samples behind a voting curve, which has no closed form."""
+STEADY = 10
+"""Beyond N / 10 the estimate rests on few distinct best samples."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve over n with its 95 % band over prompts."""
+
+    value: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """As in ``results.json``."""
+        return {"value": list(self.value), "low": list(self.low), "high": list(self.high)}
+
+
+@dataclass(frozen=True)
+class BestOfNCurve:
+    """Lines over n: ``gold`` of the sample with the highest reward, and what it is held against.
+
+    ``proxy`` is its reward, ``oracle`` the best gold there is, ``random`` the mean, ``majority``
+    and ``weighted_majority`` vote over answers. ``kl`` is the nats that selection costs at most.
+    """
+
+    n: tuple[int, ...]
+    lines: Mapping[str, Line]
+    prompts: int
+    samples: int
+
+    @property
+    def kl(self) -> tuple[float, ...]:
+        """``log n - (n - 1)/n`` for each n."""
+        return tuple(best_of_n_kl(n) for n in self.n)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The block ``best_of_n`` of ``results.json``."""
+        return {
+            "n": list(self.n),
+            "kl": list(self.kl),
+            "lines": {name: line.to_dict() for name, line in self.lines.items()},
+            "prompts": self.prompts,
+            "samples": self.samples,
+            "steady_up_to": max(1, self.samples // STEADY),
+        }
+
+
+def best_of_n_kl(n: int) -> float:
+    """KL(best-of-n ‖ policy) in nats, ``log n - (n-1)/n``: exact without ties, else a bound.
+
+    Stiennon et al. 2020, appendix; Beirami et al. 2024 on when it is a bound.
+    """
+    return float(np.log(n) - (n - 1) / n)
+
+
+def expected_best(rewards: ArrayLike, values: ArrayLike) -> Floats:
+    """Expected value of the highest-rewarded of n samples drawn without replacement, n = 1 … N.
+
+    ``Σ_i C(i-1, n-1) / C(N, n) · v_(i)`` with samples sorted by reward, lowest first; unbiased.
+    Equal rewards are as likely to be picked as one another, so their values are averaged. Nakano
+    et al. 2021 (appendix I), Gao et al. 2023.
+
+    Args:
+        rewards: Shape (N,).
+        values: What each sample is worth, shape (N,).
+    """
+    reward = np.asarray(rewards, dtype=np.float64)
+    value = np.asarray(values, dtype=np.float64)
+    if reward.shape != value.shape or reward.ndim != 1 or not len(reward):
+        raise DataError(f"Wanted one value a reward, got shapes {reward.shape} and {value.shape}.")
+    _, block = np.unique(reward, return_inverse=True)
+    averaged = (np.bincount(block, value) / np.bincount(block))[block]
+    ordered = averaged[np.argsort(reward, kind="stable")]
+    weights: Floats = _weights(len(reward)) @ ordered
+    return weights
+
+
+def best_of_n_curve(
+    rewards: Sequence[Sequence[float]],
+    gold: Sequence[Sequence[float]],
+    answers: Sequence[Sequence[Hashable]] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> BestOfNCurve:
+    """Best-of-n curves of P prompts, with bootstrap bands over prompts.
+
+    Args:
+        rewards: What selects, N samples a prompt; of prompts with more than the fewest, the curve
+            still uses every sample, and stops at the fewest.
+        gold: What each sample is really worth (1 and 0 for right and wrong).
+        answers: The final answer of each sample, for the two voting lines.
+
+    Raises:
+        DataError: If there is no prompt, or the shapes do not fit.
+    """
+    if not len(rewards) or len(rewards) != len(gold):
+        raise DataError(
+            f"Wanted rewards and gold of the same prompts, got {len(rewards)} and {len(gold)}."
+        )
+    most = min(len(r) for r in rewards)
+    if not most:
+        raise DataError("A prompt has no samples; best-of-n wants one or more of each.")
+    n = np.arange(1, most + 1)
+    rows = {
+        "gold": [expected_best(r, g)[:most] for r, g in zip(rewards, gold, strict=True)],
+        "proxy": [expected_best(r, r)[:most] for r in rewards],
+        "oracle": [expected_best(g, g)[:most] for g in gold],
+        "random": [np.full(most, np.mean(g)) for g in gold],
+    }
+    if answers is not None:
+        rng = np.random.default_rng(seed)
+        votes = [_votes(r, g, a, most, rng) for r, g, a in zip(rewards, gold, answers, strict=True)]
+        rows["majority"] = [v[0] for v in votes]
+        rows["weighted_majority"] = [v[1] for v in votes]
+    drawn = np.random.default_rng(seed).integers(len(rewards), size=(resamples, len(rewards)))
+    lines = {name: _line(np.stack(values), drawn) for name, values in rows.items()}
+    return BestOfNCurve(tuple(n.tolist()), lines, len(rewards), most)
+
+
+def curve_of_suite(scored: Sequence[ScoredItem], seed: int = 0) -> BestOfNCurve | None:
+    """The curve of right and wrong responses of items with more than two; None without such.
+
+    Items of another number of responses than most are left out.
+    """
+    sizes = Counter(len(item.rewards) for item in scored if len(item.rewards) > 2)
+    if not sizes:
+        return None
+    size = sizes.most_common(1)[0][0]
+    mine = [item for item in scored if len(item.rewards) == size]
+    return best_of_n_curve(
+        [item.rewards for item in mine],
+        [[float(ok) for ok in item.correct] for item in mine],
+        resamples=500,
+        seed=seed,
+    )
+
+
+def _weights(count: int) -> Floats:
+    """``C(i-1, n-1) / C(N, n)`` for n (rows) and i (columns), 1 … N."""
+    from scipy.special import gammaln
+
+    n, i = np.arange(1, count + 1)[:, None], np.arange(1, count + 1)[None, :]
+    valid = i >= n
+    safe = np.where(valid, i - n, 0)
+    log = (
+        gammaln(i)
+        - gammaln(n)
+        - gammaln(safe + 1)
+        - (gammaln(count + 1) - gammaln(n + 1) - gammaln(count - n + 1))
+    )
+    weights: Floats = np.where(valid, np.exp(log), 0.0)
+    return weights
+
+
+def _votes(
+    rewards: Sequence[float],
+    gold: Sequence[float],
+    answers: Sequence[Hashable],
+    most: int,
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats]:
+    """Expected gold of the majority answer, plain and weighted by reward, for n = 1 … N.
+
+    Weights are the softmax of the standardised rewards; ties go to the answer seen first.
+    """
+    reward, value = np.array(rewards), np.array(gold, dtype=np.float64)
+    spread = reward.std() or 1.0
+    weight = np.exp((reward - reward.max()) / spread)
+    _, code = np.unique([repr(a) for a in answers], return_inverse=True)
+    total = np.zeros((2, most))
+    for _ in range(SUBSAMPLES):
+        order = rng.permutation(len(reward))[:most]
+        counts = np.zeros((2, code.max() + 1))
+        worth: dict[int, float] = {}
+        for place, i in enumerate(order):
+            counts[0, code[i]] += 1
+            counts[1, code[i]] += weight[i]
+            worth.setdefault(int(code[i]), float(value[i]))
+            for kind in (0, 1):
+                best = np.flatnonzero(counts[kind] == counts[kind].max())
+                first = next(k for k in worth if k in best)
+                total[kind, place] += worth[first]
+    return total[0] / SUBSAMPLES, total[1] / SUBSAMPLES
+
+
+def _line(values: Floats, drawn: NDArray[np.intp]) -> Line:
+    """Mean over prompts with its percentile band; ``values`` is (P, N)."""
+    means = np.stack([values[row].mean(axis=0) for row in drawn])
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    return Line(tuple(values.mean(axis=0).tolist()), tuple(low.tolist()), tuple(high.tolist()))

@@ -1,0 +1,165 @@
+"""Saved scores back into scored items: our own scores.jsonl, RewardBench's files, JudgeBench's.
+
+A layout is recognised by its keys. Everything is checked here, so that formulas need not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assay.errors import DataError
+from assay.evaluation.rewardbench import ties_prompt
+from assay.evaluation.suite import ScoredItem, SuiteSpec, check_item, check_rewards
+from assay.formats.files import numbering, read_rows
+
+Row = Mapping[str, Any]
+_LAYOUTS = (
+    "id, subset, rewards, correct (assay); subset, scores_chosen, scores_rejected (RewardBench 1); "
+    "id, subset, scores, num_correct (RewardBench 2); pair_id, score_A, score_B, label (JudgeBench)"
+)
+
+
+def read_scores(path: str | Path, spec: SuiteSpec, model: str | None = None) -> list[ScoredItem]:
+    """The scored items of a file.
+
+    Args:
+        model: Which model's rows, where the file holds several.
+
+    Raises:
+        DataError: With the line, if a row cannot be counted, or the file holds several models and
+            none was named.
+    """
+    unit = numbering(path)
+    items: list[ScoredItem] = []
+    seen: set[tuple[str, str]] = set()
+    for number, row in _of_model(_unfolded(read_rows(str(path))), path, model):
+        where = f"{path} {unit} {number}"
+        item = _item(row, where, spec, number)
+        if (item.subset, item.id) in seen:
+            raise DataError(f"{where}: item {item.id!r} of {item.subset} is there twice.")
+        seen.add((item.subset, item.id))
+        items.append(item)
+    if not items:
+        raise DataError(f"{path} holds no scores; an evaluation needs items.")
+    return items
+
+
+def _item(row: Row, where: str, spec: SuiteSpec, number: int) -> ScoredItem:
+    for keys, parse in _PARSERS.items():
+        if all(key in row for key in keys):
+            item = parse(row, where, number)
+            break
+    else:
+        raise DataError(
+            f"{where}: wanted saved scores with {_LAYOUTS}; got {', '.join(map(repr, row))}."
+        )
+    subset = spec.subset(item.subset) if not spec.subsets else _known(spec, item.subset, where)
+    check_rewards(item.id, item.rewards, where)
+    one = subset.measure.one_correct
+    check_item(item.id, item.correct, len(item.rewards), where, one_correct=one)
+    if item.lengths is not None and len(item.lengths) != len(item.rewards):
+        raise DataError(
+            f"{where}: item {item.id!r} has {len(item.lengths)} lengths for "
+            f"{len(item.rewards)} rewards."
+        )
+    return item
+
+
+def _known(spec: SuiteSpec, subset: str, where: str) -> Any:
+    try:
+        return spec.subset(subset)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _ours(row: Row, where: str, number: int) -> ScoredItem:
+    rewards, correct = row["rewards"], row["correct"]
+    if not isinstance(rewards, list) or not isinstance(correct, list):
+        raise DataError(f"{where}: 'rewards' and 'correct' must be lists of one entry a response.")
+    if not all(isinstance(c, bool) for c in correct):
+        raise DataError(f"{where}: 'correct' must hold true or false for each response.")
+    id, subset = str(row["id"]), str(row["subset"])
+    return ScoredItem(
+        id=id,
+        subset=subset,
+        rewards=tuple(rewards),
+        correct=tuple(correct),
+        cluster=str(row.get("cluster") or _cluster(subset, id, where)),
+        lengths=tuple(row["lengths"]) if row.get("lengths") is not None else None,
+        tags=dict(row.get("tags") or {}),
+    )
+
+
+def _rewardbench_1(row: Row, where: str, number: int) -> ScoredItem:
+    id, subset = str(row.get("id", number)), str(row["subset"])
+    rewards = (_one(row["scores_chosen"]), _one(row["scores_rejected"]))
+    # the published set numbers its rows, prompts are not in the file
+    return ScoredItem(id, subset, rewards, (True, False), f"{subset}/{id}")
+
+
+def _rewardbench_2(row: Row, where: str, number: int) -> ScoredItem:
+    scores = row["scores"]
+    right = row.get("num_correct", 1)
+    if not isinstance(scores, list) or not isinstance(right, int):
+        raise DataError(f"{where}: 'scores' must be a list, and 'num_correct' a whole number.")
+    id, subset = str(row["id"]), str(row["subset"])
+    subset = "Ties" if subset.lower() == "ties" else subset
+    correct = tuple(i < right for i in range(len(scores)))
+    rewards = tuple(_one(score) for score in scores)
+    return ScoredItem(id, subset, rewards, correct, _cluster(subset, id, where))
+
+
+def _judgebench(row: Row, where: str, number: int) -> ScoredItem:
+    if row["label"] not in ("A>B", "B>A"):
+        raise DataError(f"{where}: 'label' is {row['label']!r}; wanted 'A>B' or 'B>A'.")
+    first = row["label"] == "A>B"
+    id = str(row["pair_id"])
+    rewards = (row["score_A"], row["score_B"])
+    return ScoredItem(id, str(row.get("subset", "all")), rewards, (first, not first), id)
+
+
+_PARSERS: dict[tuple[str, ...], Callable[[Row, str, int], ScoredItem]] = {
+    ("id", "subset", "rewards", "correct"): _ours,
+    ("subset", "scores_chosen", "scores_rejected"): _rewardbench_1,
+    ("id", "subset", "scores"): _rewardbench_2,
+    ("pair_id", "score_A", "score_B", "label"): _judgebench,
+}
+
+
+def _one(score: Any) -> Any:
+    """A number; RewardBench's files put some in lists of one."""
+    return score[0] if isinstance(score, list) and len(score) == 1 else score
+
+
+def _cluster(subset: str, id: str, where: str) -> str:
+    if subset == "Ties" and ":" in id:
+        return ties_prompt(id, where)[1]
+    return f"{subset}/{id}"
+
+
+def _unfolded(rows: Any) -> Any:
+    """Rows as they are; a single object of columns becomes one row an item."""
+    for number, row in rows:
+        columns = row.get("scores_chosen")
+        if isinstance(columns, list) and isinstance(row.get("subset"), list):
+            names = [k for k, v in row.items() if isinstance(v, list) and len(v) == len(columns)]
+            for i in range(len(columns)):
+                yield i + 1, {name: row[name][i] for name in names}
+        else:
+            yield number, row
+
+
+def _of_model(rows: Any, path: str | Path, model: str | None) -> Sequence[tuple[int, Row]]:
+    """The rows of one model, where rows name theirs."""
+    listed = list(rows)
+    names = list(dict.fromkeys(str(row["rm"]) for _, row in listed if "rm" in row))
+    if not names:
+        return listed
+    if model is None and len(names) > 1:
+        raise DataError(f"{path} holds the scores of {', '.join(names)}; say which with --model.")
+    wanted = model if model is not None else names[0]
+    if wanted not in names:
+        raise DataError(f"{path} has no scores of {wanted!r}; it has {', '.join(names)}.")
+    return [(number, row) for number, row in listed if str(row.get("rm")) == wanted]

@@ -1,0 +1,165 @@
+"""Small charts as SVG text: no script, no style attribute, the same bytes for the same numbers.
+
+Colours come from the page's classes, so that they follow light and dark. Every chart has a title
+and a description, and nothing is said by colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import NamedTuple
+
+WIDTH = 720
+ROW = 26
+LABEL = 190
+
+
+class Mark(NamedTuple):
+    """A value with its interval (None where it has none), drawn in the style of a class."""
+
+    value: float
+    low: float | None
+    high: float | None
+    style: str
+
+
+def rows_chart(
+    title: str,
+    rows: Sequence[tuple[str, Sequence[Mark]]],
+    low: float,
+    high: float,
+    line: float | None = None,
+) -> str:
+    """A row a label, with dots and intervals on one axis, and an upright line at a value."""
+    height = ROW * len(rows) + 44
+
+    def x(value: float) -> float:
+        return LABEL + (min(max(value, low), high) - low) / (high - low) * (WIDTH - LABEL - 20)
+
+    parts = _ticks(low, high, x, 8, height - 30)
+    if line is not None:
+        parts.append(_line(x(line), 8, x(line), height - 30, "chance"))
+    for i, (label, marks) in enumerate(rows):
+        y = 8 + ROW * (i + 0.5)
+        parts.append(_text(LABEL - 10, y + 4, _short(label), "end"))
+        for mark in reversed(marks):
+            if mark.low is not None and mark.high is not None:
+                parts.append(_line(x(mark.low), y, x(mark.high), y, f"bar {mark.style}"))
+            parts.append(_symbol(x(mark.value), y, mark.style))
+    return _svg(title, WIDTH, height, parts)
+
+
+def line_chart(
+    title: str,
+    xs: Sequence[float],
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]],
+    labels: Sequence[tuple[float, str]],
+    xlabel: str,
+) -> str:
+    """Lines with bands: name to (value, low, high)."""
+    height, left, top, bottom = 330, 54, 12, 286
+    every = [v for value, low_, high_ in lines.values() for v in (*value, *low_, *high_)]
+    low, high = min(every), max(every)
+    pad = (high - low) * 0.05 or 0.05
+    low, high = low - pad, high + pad
+    span = (max(xs) - min(xs)) or 1.0
+
+    def x(value: float) -> float:
+        return left + (value - min(xs)) / span * (WIDTH - left - 20)
+
+    def y(value: float) -> float:
+        return bottom - (value - low) / (high - low) * (bottom - top)
+
+    parts = []
+    for i in range(6):
+        value = low + (high - low) * i / 5
+        parts.append(_line(left, y(value), WIDTH - 20, y(value), "grid"))
+        parts.append(_text(left - 6, y(value) + 4, f"{value:.2f}", "end"))
+    for at, label in labels:
+        parts.append(_text(x(at), bottom + 18, label))
+    parts.append(_text((left + WIDTH) / 2, height - 6, xlabel))
+    for name, (middle, lower, upper) in lines.items():
+        around = [(x(a), y(b)) for a, b in zip(xs, lower, strict=True)]
+        around += [(x(a), y(b)) for a, b in zip(xs, upper, strict=True)][::-1]
+        parts.append(f'<polygon class="band {name}" points="{_points(around)}"/>')
+        path = [(x(a), y(b)) for a, b in zip(xs, middle, strict=True)]
+        parts.append(f'<polyline class="curve {name}" points="{_points(path)}"/>')
+    return _svg(title, WIDTH, height, parts)
+
+
+def reliability_chart(title: str, bins: Sequence[tuple[float, float, float, float]]) -> str:
+    """Share right against confidence, each (confidence, share, low, high), and the diagonal."""
+    size, left, top, bottom = 380, 54, 12, 330
+
+    def x(value: float) -> float:
+        return left + (value - 0.5) / 0.5 * (size - left - 16)
+
+    floor = min([0.4, *(low for _, _, low, _ in bins)])
+
+    def y(value: float) -> float:
+        return bottom - (value - floor) / (1 - floor) * (bottom - top)
+
+    parts = []
+    for i in range(6):
+        value = 0.5 + i / 10
+        parts.append(_text(x(value), bottom + 18, f"{value:.1f}"))
+        parts.append(_line(left, y(value), size - 16, y(value), "grid"))
+        parts.append(_text(left - 6, y(value) + 4, f"{value:.1f}", "end"))
+    parts.append(_line(x(0.5), y(0.5), x(1), y(1), "chance"))
+    for confidence, share, low, high in bins:
+        parts.append(_line(x(confidence), y(low), x(confidence), y(high), "bar model"))
+        parts.append(_symbol(x(confidence), y(share), "model"))
+    parts.append(
+        _text(
+            (left + size) / 2, size - 8, "confidence: predicted probability of the preferred side"
+        )
+    )
+    return _svg(title, size, size, parts)
+
+
+def _ticks(
+    low: float, high: float, x: Callable[[float], float], top: float, bottom: float
+) -> list[str]:
+    parts = []
+    for i in range(6):
+        value = low + (high - low) * i / 5
+        parts.append(_line(x(value), top, x(value), bottom, "grid"))
+        parts.append(_text(x(value), bottom + 18, f"{value:.2g}"))
+    return parts
+
+
+def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    return f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _symbol(x: float, y: float, style: str) -> str:
+    if style == "length":
+        return f'<rect class="dot {style}" x="{_n(x - 4)}" y="{_n(y - 4)}" width="8" height="8"/>'
+    if style == "text":
+        points = [(x, y - 5.5), (x + 5.5, y + 4.5), (x - 5.5, y + 4.5)]
+        return f'<polygon class="dot {style}" points="{_points(points)}"/>'
+    return f'<circle class="dot {style}" cx="{_n(x)}" cy="{_n(y)}" r="5"/>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
+    return f'<line class="{style}" x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}"/>'
+
+
+def _points(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{_n(a)},{_n(b)}" for a, b in points)
+
+
+def _svg(title: str, width: int, height: float, parts: Sequence[str]) -> str:
+    return (
+        f'<svg role="img" viewBox="0 0 {width} {height:g}" width="{width}" height="{height:g}">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    )
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 27 else label[:26] + "…"
+
+
+def _n(value: float) -> str:
+    return f"{value:.1f}"

@@ -1,0 +1,91 @@
+"""Means and other statistics with intervals over independent clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from assay.errors import DataError
+from assay.stats.arrays import CONFIDENCE, Clusters, Floats, codes, nothing
+from assay.stats.estimates import estimate_mean
+from assay.types import Figure
+
+
+def wilson(successes: int | float, n: int) -> Figure:
+    """Share of successes among n independent trials, with Wilson's score interval.
+
+    ``(p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)``. Wilson 1927. Stays inside [0, 1] and
+    keeps a width at 0 and 1.
+    """
+    if not 0 <= successes <= n:
+        raise DataError(f"successes must lie between 0 and n={n}, got {successes:g}.")
+    if n == 0:
+        return nothing()
+    from scipy.special import ndtri
+
+    z = float(ndtri(0.5 + CONFIDENCE / 2))
+    share = successes / n
+    centre = share + z**2 / (2 * n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
+    return Figure(
+        float(share),
+        max(0.0, float((centre - half) / scale)),
+        min(1.0, float((centre + half) / scale)),
+        n,
+    )
+
+
+def cluster_mean(
+    values: ArrayLike, clusters: Clusters = None, bounds: tuple[float, float] | None = None
+) -> Figure:
+    """Mean of values with an interval over independent clusters: ``estimate_mean`` as a figure.
+
+    One value a cluster gives Student's interval.
+
+    Args:
+        bounds: Smallest and largest possible value; the interval is clipped to them.
+    """
+    return estimate_mean(values, clusters).figure(bounds)
+
+
+def cluster_bootstrap(
+    values: ArrayLike,
+    clusters: Clusters = None,
+    statistic: Callable[[Floats], float] = np.mean,
+    resamples: int = 2000,
+    seed: int = 0,
+    kind: Literal["percentile", "basic"] = "percentile",
+) -> Figure:
+    """Any statistic of rows of values, with a bootstrap interval over clusters.
+
+    Whole clusters are drawn with replacement. Efron & Tibshirani 1993, ch. 13; basic: Davison &
+    Hinkley 1997, eq. 5.6. Resamples where the statistic is undefined (``nan``) are left out.
+
+    Args:
+        values: Shape (n,) or (n, m); the statistic gets the resampled rows.
+        kind: ``percentile`` of the resamples, or ``basic``, which reflects them about the value and
+            so undoes the bias of a statistic that resampling inflates, like a calibration error.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    if not len(v):
+        return nothing()
+    cluster = codes(clusters, len(v))
+    count = int(cluster.max()) + 1
+    value = float(statistic(v))
+    rng = np.random.default_rng(seed)
+    rows = np.arange(len(v))
+    draws = np.empty(resamples)
+    for i in range(resamples):
+        times = np.bincount(rng.integers(count, size=count), minlength=count)
+        draws[i] = statistic(v[np.repeat(rows, times[cluster])])
+    draws = draws[np.isfinite(draws)]
+    if count == 1 or not len(draws) or np.isnan(value):
+        return Figure(value, np.nan, np.nan, len(v))
+    low, high = np.quantile(draws, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
+    if kind == "basic":
+        low, high = 2 * value - high, 2 * value - low
+    return Figure(value, float(low), float(high), len(v))
