@@ -1,20 +1,31 @@
 """Golden conversations: fixed texts whose rewards are saved and replayed to detect drift.
 
-They are Assay's own, so a checkpoint never carries its user's data.
+They are Assay's own, so a checkpoint never carries its user's data. Their rewards are computed
+until two passes agree, so that a fault of the machine in one pass is neither saved nor taken for
+drift.
 """
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from assay.configs import Truncation
 from assay.data.contract import Ids
+from assay.errors import CheckpointError, ContractError
 from assay.types import Conversation
 
 if TYPE_CHECKING:
     from assay.models.reward_model import RewardModel
+
+STEADY = 1e-5
+"""Two passes agree when no reward differs by more, in standard deviations."""
+PASSES = 4
+"""Most passes over the golden conversations before the machine is given up."""
 
 _LONG = "Begin by reading the whole page once. " * 24
 _TALK = (
@@ -76,19 +87,22 @@ class Replay:
     """What replaying golden conversations gave.
 
     ``difference`` is the largest |reward − saved reward| over the saved rewards' standard
-    deviation; ``retokenised`` counts conversations whose token ids are no longer those that were
-    saved.
+    deviation, ``differences`` that of each conversation; ``retokenised`` counts conversations whose
+    token ids are no longer those that were saved.
     """
 
     count: int
     retokenised: int
     difference: float
+    differences: tuple[float, ...] = ()
+
+
+class UnsteadyWarning(UserWarning):
+    """The same conversations got other rewards when they were scored again."""
 
 
 def golden_conversations(model: "RewardModel") -> list[Conversation]:
     """The fixed conversations that this model's contract can render within its length."""
-    from assay.errors import ContractError
-
     kept = []
     for prompt, response in _TEXTS:
         conversation = Conversation.of(prompt, response)
@@ -101,12 +115,52 @@ def golden_conversations(model: "RewardModel") -> list[Conversation]:
     return kept
 
 
-def golden_rows(model: "RewardModel") -> list[dict[str, Any]]:
-    """Golden conversations with their rewards and token digests, as saved in ``golden.jsonl``."""
+def steady_rewards(
+    model: "RewardModel", conversations: Sequence[Conversation], truncation: Truncation = "error"
+) -> NDArray[np.float64]:
+    """Rewards on which two passes in a row agree, warning if an earlier one did not.
+
+    Raises:
+        CheckpointError: If no two passes in a row agree: the machine does not compute reliably.
+    """
     from assay.models.scoring import score_conversations
 
+    before = score_conversations(model, conversations, truncation=truncation).rewards
+    worst = 0.0
+    for _ in range(PASSES - 1):
+        rewards = score_conversations(model, conversations, truncation=truncation).rewards
+        differences = _in_deviations(rewards, before)
+        if not (differences > STEADY).any():
+            if worst:
+                warnings.warn(
+                    f"Scored again, the golden conversations got rewards up to {worst:.2g} "
+                    "standard deviations away, and then the same twice; "
+                    "this machine made an error of arithmetic.",
+                    UnsteadyWarning,
+                    stacklevel=3,
+                )
+            return rewards
+        worst = max(worst, float(differences.max()))
+        before = rewards
+    raise CheckpointError(
+        f"In {PASSES} passes the golden conversations got rewards up to {worst:.2g} standard "
+        "deviations apart; this machine does not compute reliably."
+    )
+
+
+def _in_deviations(
+    rewards: NDArray[np.float64], wanted: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """|reward − wanted| over the standard deviation of what was wanted."""
+    return np.abs(rewards - wanted) / (float(wanted.std()) or 1.0)
+
+
+def golden_rows(model: "RewardModel") -> list[dict[str, Any]]:
+    """Golden conversations with their rewards and token digests, as saved in ``golden.jsonl``."""
     conversations = golden_conversations(model)
-    rewards = score_conversations(model, conversations).rewards
+    if not conversations:
+        return []
+    rewards = steady_rewards(model, conversations)
     tokens = model.renderer.tokenise(conversations)
     return [
         {
@@ -122,8 +176,6 @@ def golden_rows(model: "RewardModel") -> list[dict[str, Any]]:
 
 def replay(model: "RewardModel", rows: Sequence[dict[str, Any]]) -> Replay:
     """Score saved golden conversations again and compare."""
-    from assay.models.scoring import score_conversations
-
     if not rows:  # max_length was too short for every golden conversation
         return Replay(0, 0, 0.0)
     conversations = [Conversation.of(row["prompt"], row["response"]) for row in rows]
@@ -132,9 +184,8 @@ def replay(model: "RewardModel", rows: Sequence[dict[str, Any]]) -> Replay:
         ids_digest(t.ids) != row["ids_sha256"] for t, row in zip(tokens, rows, strict=True)
     )
     saved = np.array([row["reward"] for row in rows])
-    rewards = score_conversations(model, conversations, truncation="truncate-left").rewards
-    difference = float(np.abs(rewards - saved).max()) / (float(saved.std()) or 1.0)
-    return Replay(len(rows), int(changed), difference)
+    differences = _in_deviations(steady_rewards(model, conversations, "truncate-left"), saved)
+    return Replay(len(rows), int(changed), float(differences.max()), tuple(differences.tolist()))
 
 
 def ids_digest(ids: Ids) -> str:

@@ -71,9 +71,11 @@ def verify(run: str | Path, *, tolerance: float = 1e-4, engine: str = "auto") ->
             "the chat template, the tokenizer or the transformers version changed."
         )
     if not result.difference <= tolerance:
+        moved = sum(not difference <= tolerance for difference in result.differences)
         raise DriftError(
             f"{path}: golden rewards moved by {result.difference:.2g} standard deviations where "
-            f"{tolerance:g} is allowed; the weights or the code that runs them changed."
+            f"{tolerance:g} is allowed, in {moved} of {result.count} conversations; "
+            "the weights or the code that runs them changed."
         )
     return Verification(str(path), files, result.count, result.difference, model.engine)
 
