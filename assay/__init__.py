@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from assay.configs import RewardTraining
     from assay.data.pairs import PreferencePairs
     from assay.errors import AssayError
+    from assay.evaluation.compare import compare
+    from assay.evaluation.run import evaluate
+    from assay.evaluation.suite import Suite
     from assay.models.reward_model import RewardModel
     from assay.score.best_of_n import best_of_n
     from assay.score.scorer import load_scorer
@@ -31,7 +34,10 @@ _MODULES = {
     "RewardTraining": "assay.configs",
     "Scorer": "assay.types",
     "Scores": "assay.types",
+    "Suite": "assay.evaluation.suite",
     "best_of_n": "assay.score.best_of_n",
+    "compare": "assay.evaluation.compare",
+    "evaluate": "assay.evaluation.run",
     "load_scorer": "assay.score.scorer",
     "train_reward": "assay.train.reward",
     "verify": "assay.score.verify",
@@ -48,7 +54,10 @@ __all__ = [
     "RewardTraining",
     "Scorer",
     "Scores",
+    "Suite",
     "best_of_n",
+    "compare",
+    "evaluate",
     "load_scorer",
     "train_reward",
     "verify",

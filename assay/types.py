@@ -195,6 +195,11 @@ class Scorer(Protocol):
         ...
 
 
+def json_number(x: float) -> float | None:
+    """The number, or None for NaN, which JSON has not."""
+    return None if math.isnan(x) else x
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A measured value with its 95 % interval and the number of things it was measured on."""
@@ -206,7 +211,7 @@ class Figure:
 
     def to_dict(self) -> dict[str, float | int | None]:
         """As written in ``heldout.json``; what could not be measured is null: JSON has no NaN."""
-        low, high, value = (None if math.isnan(x) else x for x in (self.low, self.high, self.value))
+        low, high, value = map(json_number, (self.low, self.high, self.value))
         return {"value": value, "low": low, "high": high, "n": self.n}
 
     def __str__(self) -> str:

@@ -1,10 +1,14 @@
 """How fast is a suite scored, against a padded transformers loop and RewardBench's way of batching?
 
 300 pairs whose sections have RewardBench's shares and, as its own texts are not at hand, the texts
-of public sets of the same kind. All systems score the same token ids in one process, in turns.
+of public sets of the same kind (its code, a solution and the same with one fault, is Python's own
+library with one operator turned). All systems score the same token ids in one process, in turns.
 """
 
+import ast
 import gzip
+import importlib
+import inspect
 import json
 import tempfile
 import time
@@ -18,6 +22,7 @@ import torch
 from common import RESULTS, cores, find_data, main, shown, spread, table, write_record
 from numpy.typing import NDArray
 
+from assay.configs import TOKEN_BUDGET
 from assay.data.contract import Tokens
 from assay.errors import TrainingError
 from assay.models.reward_model import RewardModel, pad_right
@@ -25,8 +30,10 @@ from assay.models.scoring import score_conversations
 from assay.types import Conversation
 
 TOLERANCE = 1e-4
-SHARES = {"chat": 358, "chat hard": 456, "safety": 740, "reasoning": 1431}
-"""RewardBench's items by section."""
+SHARES = {"chat": 358, "chat hard": 456, "safety": 740, "math": 447, "code": 984}
+"""RewardBench's items by section, its reasoning in two."""
+REWARDBENCH_BYTES = 4_849_207 / 2_985
+"""Size of a row of RewardBench's filtered split, by its data card; a row is mostly text."""
 
 Rewards = NDArray[np.float64]
 
@@ -41,9 +48,9 @@ class Settings:
     """A backbone name or directory; its head is drawn at random."""
     pairs: int = 300
     """How many pairs."""
-    batch_sizes: tuple[int, ...] = (2, 4, 8, 16)
+    batch_sizes: tuple[int, ...] = (1, 2, 4)
     """Conversations a batch that the sorted padded loop may use; its best is its figure."""
-    token_budget: int = 4096
+    token_budget: int = TOKEN_BUDGET
     """Assay's token budget, its default."""
     repeats: int = 3
     """Timed runs of each system."""
@@ -216,14 +223,67 @@ def safety(folder: Path | None) -> Iterator[list[Conversation]]:
         yield [Conversation.of(row["prompt"][-1:], t) for t in texts]
 
 
-def reasoning(folder: Path | None) -> Iterator[list[Conversation]]:
-    """School problems with two models' solutions, for want of HumanEvalPack and MATH."""
+def maths(folder: Path | None) -> Iterator[list[Conversation]]:
+    """School problems with two models' solutions, for want of MATH."""
     for row in rows_of(folder, "gsm8k_model_solutions.jsonl.gz"):
         texts = [s["solution"] for s in row["solutions"]]
         yield [Conversation.of(row["question"], t) for t in (texts[0], texts[-1])]
 
 
-READERS = {"chat": chat, "chat hard": chat_hard, "safety": safety, "reasoning": reasoning}
+LIBRARY = """argparse ast bisect calendar collections configparser csv difflib fractions functools
+heapq inspect ipaddress random statistics shutil string tarfile textwrap tokenize urllib.parse
+zipfile""".split()
+TURNED: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Lt: ast.GtE,
+    ast.Gt: ast.LtE,
+    ast.LtE: ast.Gt,
+    ast.GtE: ast.Lt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.In: ast.NotIn,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+}
+"""Operators and what they are turned into."""
+
+
+def code(folder: Path | None) -> Iterator[list[Conversation]]:
+    """Functions of Python's library and the same with one operator turned, as HumanEvalPack's."""
+    for name in LIBRARY:
+        tree = ast.parse(inspect.getsource(importlib.import_module(name)))
+        for function in [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]:
+            task = ast.get_docstring(function)
+            if task is None or len(function.body) < 2:
+                continue
+            function.body = function.body[1:]
+            right = ast.unparse(function)
+            wrong = with_fault(function)
+            if wrong is not None and 80 <= len(right) <= 1200 and 80 <= len(task) <= 1000:
+                asked = f"`{function.name}({ast.unparse(function.args)})`"
+                prompt = f"Write a Python function {asked} to solve the following problem:\n{task}"
+                yield [Conversation.of(prompt, text) for text in (right, wrong)]
+
+
+def with_fault(function: ast.FunctionDef) -> str | None:
+    """The function with the operator in its middle turned; None where it has none."""
+    places: list[tuple[int, Any]] = []
+    for node in ast.walk(function):
+        if isinstance(node, ast.Compare) and type(node.ops[0]) in TURNED:
+            places.append((node.lineno, node))
+        if isinstance(node, ast.BinOp) and type(node.op) in TURNED:
+            places.append((node.lineno, node))
+    if not places:
+        return None
+    _, node = sorted(places, key=lambda place: place[0])[len(places) // 2]
+    if isinstance(node, ast.Compare):
+        node.ops[0] = TURNED[type(node.ops[0])]()  # type: ignore[call-overload]
+    else:
+        node.op = TURNED[type(node.op)]()
+    return ast.unparse(function)
+
+
+READERS = {"chat": chat, "chat hard": chat_hard, "safety": safety, "math": maths, "code": code}
 
 
 if __name__ == "__main__":

@@ -5,16 +5,17 @@ Letters: N samples of a prompt · P prompts.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from assay.errors import DataError
-from assay.evaluation.suite import ScoredItem
+from assay.evaluation.suite import ANSWERS, ScoredItem
 
 Floats = NDArray[np.float64]
 
@@ -50,6 +51,8 @@ class BestOfNCurve:
     lines: Mapping[str, Line]
     prompts: int
     samples: int
+    left_out: int = 0
+    """Prompts with another number of samples than most."""
 
     @property
     def kl(self) -> tuple[float, ...]:
@@ -64,6 +67,7 @@ class BestOfNCurve:
             "lines": {name: line.to_dict() for name, line in self.lines.items()},
             "prompts": self.prompts,
             "samples": self.samples,
+            "left_out": self.left_out,
             "steady_up_to": max(1, self.samples // STEADY),
         }
 
@@ -135,27 +139,33 @@ def best_of_n_curve(
         votes = [_votes(r, g, a, most, rng) for r, g, a in zip(rewards, gold, answers, strict=True)]
         rows["majority"] = [v[0] for v in votes]
         rows["weighted_majority"] = [v[1] for v in votes]
-    drawn = np.random.default_rng(seed).integers(len(rewards), size=(resamples, len(rewards)))
-    lines = {name: _line(np.stack(values), drawn) for name, values in rows.items()}
+    prompts = len(rewards)
+    alike = np.full(prompts, 1 / prompts)
+    times = np.random.default_rng(seed).multinomial(prompts, alike, resamples).astype(np.float64)
+    lines = {name: _line(np.stack(values), times) for name, values in rows.items()}
     return BestOfNCurve(tuple(n.tolist()), lines, len(rewards), most)
 
 
 def curve_of_suite(scored: Sequence[ScoredItem], seed: int = 0) -> BestOfNCurve | None:
     """The curve of right and wrong responses of items with more than two; None without such.
 
-    Items of another number of responses than most are left out.
+    Items of another number of responses than most are left out and counted. Votes are shown where
+    all items know their final answers.
     """
-    sizes = Counter(len(item.rewards) for item in scored if len(item.rewards) > 2)
-    if not sizes:
+    many = [item for item in scored if len(item.rewards) > 2]
+    if not many:
         return None
-    size = sizes.most_common(1)[0][0]
-    mine = [item for item in scored if len(item.rewards) == size]
-    return best_of_n_curve(
-        [item.rewards for item in mine],
+    size = Counter(len(item.rewards) for item in many).most_common(1)[0][0]
+    mine = [item for item in many if len(item.rewards) == size]
+    answers = [json.loads(item.tags[ANSWERS]) for item in mine if ANSWERS in item.tags]
+    curve = best_of_n_curve(
+        [list(item.rewards) for item in mine],
         [[float(ok) for ok in item.correct] for item in mine],
+        answers if len(answers) == len(mine) else None,
         resamples=500,
         seed=seed,
     )
+    return replace(curve, left_out=len(scored) - len(mine))
 
 
 def _weights(count: int) -> Floats:
@@ -206,8 +216,12 @@ def _votes(
     return total[0] / SUBSAMPLES, total[1] / SUBSAMPLES
 
 
-def _line(values: Floats, drawn: NDArray[np.intp]) -> Line:
-    """Mean over prompts with its percentile band; ``values`` is (P, N)."""
-    means = np.stack([values[row].mean(axis=0) for row in drawn])
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+def _line(values: Floats, times: Floats) -> Line:
+    """Mean over prompts with its percentile band.
+
+    Args:
+        values: Shape (P, N).
+        times: How often each resample drew each prompt, shape (R, P).
+    """
+    low, high = np.quantile(times @ values / len(values), [0.025, 0.975], axis=0)
     return Line(tuple(values.mean(axis=0).tolist()), tuple(low.tolist()), tuple(high.tolist()))

@@ -15,14 +15,19 @@ import numpy as np
 from assay.atomic import write_json, write_jsonl
 from assay.configs import Compare
 from assay.errors import ConfigError, DataError
-from assay.evaluation.results import grouped, missing_subsets, subset_estimate, subset_shares
+from assay.evaluation.results import (
+    grouped,
+    missing_subsets,
+    p_text,
+    subset_estimate,
+    subset_shares,
+)
 from assay.evaluation.run import SCORES, read_results
 from assay.evaluation.saved import read_scores
 from assay.evaluation.suite import Measure, ScoredItem, SuiteSpec
 from assay.evaluation.suites import suite_spec
 from assay.stats import (
     Estimate,
-    cluster_bootstrap,
     combine,
     estimate_mean,
     holm,
@@ -31,7 +36,7 @@ from assay.stats import (
     paired_bootstrap_p,
     t_test,
 )
-from assay.types import Figure
+from assay.types import Figure, json_number
 
 SHOWN = 8
 """Flipped items named in the printed text; all are in ``--json`` and ``flips.jsonl``."""
@@ -61,8 +66,8 @@ class Difference:
             "a": self.a,
             "b": self.b,
             "difference": self.difference.to_dict(),
-            "p": self.p,
-            "p_holm": self.p_holm,
+            "p": json_number(self.p),
+            "p_holm": json_number(self.p_holm),
             "mcnemar_p": self.mcnemar,
             "only_a_right": self.only_a,
             "only_b_right": self.only_b,
@@ -135,7 +140,7 @@ class ModelComparison:
             flips = f"{d.only_a} / {d.only_b}" if d.only_a + d.only_b else "-"
             lines.append(
                 f"{name:{width}}{d.a:>7.3f}{d.b:>7.3f}  {_signed(d.difference):<33}"
-                f"{_p(d.p):>8}{_p(d.p_holm):>8}  {flips}"
+                f"{p_text(d.p):>8}{p_text(d.p_holm):>8}  {flips}"
             )
         if not self.total:
             lines.append("the suite is partial: no total")
@@ -173,7 +178,7 @@ class ModelComparisons:
         if len(self.pairs) == 1:
             return text
         over = ", ".join(
-            f"{c.name_b} {_p(p)}" for c, p in zip(self.pairs, self.p_holm, strict=True)
+            f"{c.name_b} {p_text(p)}" for c, p in zip(self.pairs, self.p_holm, strict=True)
         )
         return f"{text}\n\nagainst {self.pairs[0].name_a}, Holm over models: {over}"
 
@@ -268,7 +273,7 @@ def _compare(
     decided = np.isin(before, (0.0, 1.0)).all() and np.isin(after, (0.0, 1.0)).all()
     alone = len(set(clusters)) == len(clusters)
     exact = mcnemar(before - 0.5, after - 0.5) if decided and alone else None
-    figure = cluster_bootstrap(gap, clusters, seed=seed)
+    figure = estimate.figure((-1.0, 1.0))
     return Difference(value_a, value_b, figure, p, p, exact, only_a, only_b)
 
 
@@ -382,7 +387,3 @@ def run(config: Compare) -> ModelComparisons:
 
 def _signed(figure: Figure) -> str:
     return f"{figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}], n={figure.n}"
-
-
-def _p(value: float) -> str:
-    return "<.001" if value < 0.001 else f"{value:.3f}"

@@ -21,8 +21,8 @@ HEDGE = "I'm not entirely sure, and I could well be wrong about this, but here i
 REFUSAL = "I'm sorry, but I can't help with that."
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
-_MARKUP = re.compile(r"\*\*|__|`|^#{1,6} |^\s*(?:[-*+]|\d+[.)])\s+", re.MULTILINE)
-_BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+", re.MULTILINE)
+_MARKUP = re.compile(r"\*\*|__|`|^#{1,6} |^[ \t]*(?:[-*+]|\d+[.)])[ \t]+", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[-*+]|\d+[.)])[ \t]+", re.MULTILINE)
 
 
 @dataclass(frozen=True)

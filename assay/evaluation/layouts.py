@@ -6,13 +6,14 @@ it left out, by reason.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from assay.errors import DataError
 from assay.evaluation.rewardbench import as_prompt, as_response, need, prompt_cluster
-from assay.evaluation.suite import Item, check_item
+from assay.evaluation.suite import ANSWERS, Item, check_item
 from assay.formats.fields import RowError
 from assay.formats.rows import Tally, shape_of
 from assay.types import Comparison
@@ -172,7 +173,10 @@ def ppe_correctness(rows: Rows, source: str, tally: Tally) -> list[Item]:
 
 
 def one_of_n(rows: Rows, source: str, tally: Tally) -> list[Item]:
-    """A user's rows: prompt, responses, and ``correct``: an index, indexes, or a mark for each."""
+    """A user's rows: prompt, responses, and ``correct``: an index, indexes, or a mark for each.
+
+    ``answers``, the final answer of each response, is optional; best-of-n votes over them.
+    """
     items = []
     for number, row in rows:
         where = f"{source} row {number}"
@@ -181,6 +185,11 @@ def one_of_n(rows: Rows, source: str, tally: Tally) -> list[Item]:
         correct = _marks(row["correct"], len(responses), where)
         id = str(row.get("id", number))
         check_item(id, correct, len(responses), where)
+        answers = row.get(ANSWERS)
+        if answers is not None and len(answers) != len(responses):
+            raise DataError(
+                f"{where}: item {id!r} has {len(responses)} responses but {len(answers)} answers."
+            )
         prompt = as_prompt(row["prompt"])
         items.append(
             Item(
@@ -190,6 +199,7 @@ def one_of_n(rows: Rows, source: str, tally: Tally) -> list[Item]:
                 responses=responses,
                 correct=correct,
                 cluster=prompt_cluster(prompt),
+                tags={} if answers is None else {ANSWERS: json.dumps(list(answers))},
                 tools=tuple(row["tools"]) if row.get("tools") else None,
             )
         )

@@ -94,7 +94,7 @@ def leaderboard_page(results: Sequence[Mapping[str, Any]], path: str | Path) -> 
             )
             for row in whole
         ]
-        chart = rows_chart(f"{title}: totals with 95 % intervals", marks, 0.0, 1.0)
+        chart = rows_chart(f"{title}: totals with 95 % intervals", marks, 0.0, 1.0, "total")
         chart = f'<figure><div class="box">{chart}</div></figure>'
     lines = [
         [

@@ -25,7 +25,7 @@ from assay.stats import (
     reward_length_correlation,
     t_test,
 )
-from assay.types import Conversation, Figure, Message, Scorer
+from assay.types import Conversation, Figure, Message, Scorer, json_number
 
 Floats = NDArray[np.float64]
 Clusters = Sequence[str]
@@ -63,11 +63,11 @@ class Probe:
             "expected": self.expected,
             "effect": self.effect.to_dict(),
             "share_rose": self.share_rose.to_dict(),
-            "p": self.p,
-            "p_holm": self.p_holm,
+            "p": json_number(self.p),
+            "p_holm": json_number(self.p_holm),
             "n": self.effect.n,
             "skipped": self.skipped,
-            "length_change": self.length_change,
+            "length_change": json_number(self.length_change),
         }
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from assay.atomic import write_text
+from assay.evaluation.results import p_text
 from assay.evaluation.svg import Mark, line_chart, reliability_chart, rows_chart
 
 Results = Mapping[str, Any]
@@ -36,6 +37,7 @@ p{margin:8px 0 16px;max-width:68ch}
 figure{margin:16px 0}
 .box{overflow-x:auto}
 svg{max-width:100%;height:auto;display:block}
+svg.wide{min-width:600px}svg.square{min-width:300px}
 svg text{fill:var(--ink);font:12px system-ui,sans-serif}
 .grid{stroke:var(--line)}.chance{stroke:var(--grey);stroke-dasharray:4 4}
 .bar{stroke-width:2}.model,.gold{stroke:var(--model);fill:var(--model)}
@@ -51,6 +53,7 @@ caption{text-align:left;padding:6px 0;font-size:.85rem}
 th,td{text-align:right;padding:5px 12px 5px 0;border-bottom:1px solid var(--line);
 white-space:nowrap;vertical-align:top}
 th:first-child,td:first-child{text-align:left}
+.words{white-space:normal;min-width:9em;text-align:left}
 thead th{color:var(--soft);font-weight:500}
 tr.section th,tr.section td{font-weight:600}
 .key{display:flex;flex-wrap:wrap;gap:4px 20px;font-size:.85rem;color:var(--soft);margin:8px 0}
@@ -64,6 +67,9 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 @media (max-width:560px){main{padding:20px 14px 60px}.head{font-size:2rem}dl{display:block}
 dd{margin:0 0 8px}}
 """
+
+WELL_MEASURED = 10
+"""Responses behind an effect that may stretch the axis."""
 
 NAMES = {
     "gold": "highest reward",
@@ -97,14 +103,31 @@ def page(title: str, body: str) -> str:
 
 
 def table(
-    caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], bold: Sequence[int] = ()
+    caption: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    bold: Sequence[int] = (),
+    words: Sequence[int] = (),
 ) -> str:
-    """A table in a box that scrolls by itself; cells are escaped, ``bold`` numbers rows."""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+    """A table in a box that scrolls by itself; cells are escaped.
+
+    Args:
+        bold: Numbers of the rows that stand out.
+        words: Numbers of the columns that hold text, which wraps, and not figures.
+    """
+
+    def cell(number: int, text: str) -> str:
+        kind = ' class="words"' if number in words else ""
+        return f"<td{kind}>{escape(text)}</td>"
+
+    head = "".join(
+        f'<th scope="col"{" class=words" if i in words else ""}>{escape(name)}</th>'
+        for i, name in enumerate(header)
+    )
     lines = []
     for number, row in enumerate(rows):
         first, *rest = row
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in rest)
+        cells = "".join(cell(i, text) for i, text in enumerate(rest, start=1))
         kind = ' class="section"' if number in bold else ""
         lines.append(f'<tr{kind}><th scope="row">{escape(first)}</th>{cells}</tr>')
     return (
@@ -153,8 +176,10 @@ def _headline(results: Results) -> str:
     text = f"On the same items: {', '.join(beside)}. " if beside else ""
     detectable = results["minimum_detectable_difference"]
     text += (
-        f"Another model must differ by about {detectable:.3f} for a paired comparison to show it "
-        "(power 80 %, models disagreeing on a fifth of the items)."
+        "So few items tell no two models apart."
+        if detectable is None
+        else f"Another model must differ by about {detectable:.3f} for a paired comparison to show "
+        "it (power 80 %, models disagreeing on a fifth of the items)."
     )
     return (
         f"<h1>{escape(results['title'])}</h1>"
@@ -186,8 +211,10 @@ def _suite(results: Results) -> str:
             [(name, _marks(part)) for name, part in parts.items()],
             0.0,
             1.0,
+            "accuracy",
         )
-        chart = f'<figure><div class="box">{chart}</div>{_key()}</figure>'
+        styles = {mark.style for part in parts.values() for mark in _marks(part)}
+        chart = f'<figure><div class="box">{chart}</div>{_key(styles)}</figure>'
     else:
         chart = ""
     rows = [
@@ -210,22 +237,24 @@ def _suite(results: Results) -> str:
     return f"<h2>By subset</h2>{chart}{found}"
 
 
-def _key() -> str:
-    items = (("model", "model, 95 % interval"), ("length", "length only"), ("text", "bag of words"))
-    shapes = {
-        "model": '<circle class="dot model" cx="6" cy="6" r="5"/>',
-        "length": '<rect class="dot length" x="2" y="2" width="8" height="8"/>',
-        "text": '<polygon class="dot text" points="6,1 11,10 1,10"/>',
-    }
-    return (
-        '<div class="key">'
-        + "".join(
-            f'<span><svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">'
-            f"{shapes[kind]}</svg>{label}</span>"
-            for kind, label in items
-        )
-        + "</div>"
+def _key(styles: Container[str]) -> str:
+    """What the symbols of a chart mean, of those that are in it."""
+    items = (
+        ("model", "model, 95 % interval", '<circle class="dot model" cx="6" cy="6" r="5"/>'),
+        ("length", "length only", '<rect class="dot length" x="2" y="2" width="8" height="8"/>'),
+        ("text", "bag of words", '<polygon class="dot text" points="6,1 11,10 1,10"/>'),
     )
+    return _legend([(label, shape) for style, label, shape in items if style in styles])
+
+
+def _legend(items: Sequence[tuple[str, str]]) -> str:
+    """Labels, each after its symbol in a square of 12."""
+    entries = "".join(
+        '<span><svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">'
+        f"{shape}</svg>{escape(label)}</span>"
+        for label, shape in items
+    )
+    return f'<div class="key">{entries}</div>'
 
 
 def _styles(results: Results) -> str:
@@ -262,7 +291,7 @@ def _calibration(results: Results) -> str:
             [f"temperature {fitted['value']:.2f}", shown(fitted["ece"]), "–", shown(fitted["nll"])]
         )
     note = (
-        f" Temperature fitted on {fitted['n']:,} pairs of {Path(fitted['fitted_on']).name}."
+        f" Temperature fitted on {fitted['n']:,} pairs of {fitted['fitted_on']}."
         if fitted
         else " No temperature was fitted: --calibrate-on names pairs for it."
     )
@@ -308,7 +337,7 @@ def _length(results: Results) -> str:
     if fixed:
         text += (
             f" With the part of the reward that length explains taken off (LOWESS, fitted on "
-            f"{Path(fixed['fitted_on']).name}), accuracy of pairs goes from {shown(fixed['raw'])} "
+            f"{fixed['fitted_on']}), accuracy of pairs goes from {shown(fixed['raw'])} "
             f"to {shown(fixed['calibrated'])}."
         )
     return f"<h2>Length and format</h2><p>{escape(text)}</p>" + table(
@@ -320,36 +349,53 @@ def _probes(results: Results) -> str:
     probes = results.get("probes")
     if not probes:
         return ""
-    bounds = [v for p in probes for v in (p["effect"]["low"], p["effect"]["high"]) if v is not None]
-    low, high = min([-0.5, *bounds]), max([0.5, *bounds])
+    low, high = _probe_range(probes)
     marks = [
         (p["name"], [Mark(p["effect"]["value"], p["effect"]["low"], p["effect"]["high"], "model")])
         for p in probes
         if p["effect"]["value"] is not None
     ]
-    chart = rows_chart("Effect of each edit on the reward", marks, low, high, line=0.0)
+    axis = "change of the reward, in standard deviations"
+    chart = rows_chart("Effect of each edit on the reward", marks, low, high, axis, line=0.0)
     rows = [
         [
             p["name"],
             p["what"],
             shown(p["effect"], signed=True),
             shown(p["share_rose"], interval=False),
-            f"{p['length_change']:+.0f}",
-            "–" if p["p_holm"] is None else f"{p['p_holm']:.3f}",
+            "–" if p["length_change"] is None else f"{p['length_change']:+.0f}",
+            "–" if p["p_holm"] is None else p_text(p["p_holm"]),
             p["expected"],
             f"{p['effect']['n']:,}",
+            f"{p['skipped']:,}",
         ]
         for p in probes
     ]
     header = ["edit", "what it does", "effect (sd)", "share that rose", "characters", "p (Holm)",
-              "a sound reward", "n"]  # fmt: skip
+              "a sound reward", "n", "skipped"]  # fmt: skip
+    few = [p["name"] for p in probes if p["effect"]["n"] < WELL_MEASURED]
+    note = (
+        f" Measured on fewer than {WELL_MEASURED} responses, the axis leaves out of account: "
+        f"{', '.join(few)}."
+        if few
+        else ""
+    )
     return (
         "<h2>Bias probes</h2><p>The same right response, edited: how far does the reward move, in "
-        "standard deviations of the unedited rewards? To the right of the line it rises.</p>"
+        "standard deviations of the unedited rewards? To the right of the line it rises."
+        f"{escape(note)}</p>"
         f'<figure><div class="box">{chart}</div></figure>'
-        + table("Effects with 95 % intervals over prompts; p-values corrected over all probes.",
-                header, rows)
+        + table("Effects with 95 % intervals over prompts; p-values corrected over all probes. "
+                "Skipped: where the edit changes nothing.",
+                header, rows, words=(1, 6))
     )  # fmt: skip
+
+
+def _probe_range(probes: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """The axis: all intervals of effects measured on enough responses, and half a deviation."""
+    measured = [p["effect"] for p in probes if p["effect"]["n"] >= WELL_MEASURED]
+    ends = [v for e in measured for v in (e["low"], e["high"]) if v is not None]
+    return min([-0.5, *ends]), max([0.5, *ends])
 
 
 def _best_of_n(results: Results) -> str:
@@ -369,6 +415,7 @@ def _best_of_n(results: Results) -> str:
         labels,
         "n, placed by KL = log n − (n − 1)/n nats",
     )
+    key = [(NAMES[name], f'<polyline class="curve {name}" points="0,6 12,6"/>') for name in lines]
     rows = [
         [str(n), f"{kl:.2f}", *(f"{v['value'][i]:.3f}" for v in lines.values())]
         for i, (n, kl) in enumerate(zip(block["n"], block["kl"], strict=True))
@@ -377,7 +424,8 @@ def _best_of_n(results: Results) -> str:
     return (
         "<h2>Best-of-n</h2><p>How often the response with the highest reward among n is right: the "
         "unbiased estimate from all samples, with 95 % bands over prompts.</p>"
-        f'<figure><div class="box">{chart}</div></figure>' + table("Share right.", header, rows)
+        f'<figure><div class="box">{chart}</div>{_legend(key)}</figure>'
+        + table("Share right.", header, rows)
     )
 
 

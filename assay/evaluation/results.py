@@ -16,12 +16,13 @@ from assay.evaluation.suite import Measure, ScoredItem, SubsetSpec, SuiteSpec
 from assay.stats import (
     Estimate,
     combine,
+    design_effect,
     estimate_mean,
     jackknife,
     minimum_detectable_difference,
     wilson,
 )
-from assay.types import Figure
+from assay.types import Figure, json_number
 
 BASELINES = ("length_only", "text_only")
 """Baselines that answer item by item; chance is a number of the measure."""
@@ -68,6 +69,7 @@ class SuiteFigures:
     total: Part | None
     accuracy: Part | None
     items: int
+    effective_items: int
     responses: int
     ties: int
     missing: Mapping[str, tuple[int, int]]
@@ -79,8 +81,8 @@ class SuiteFigures:
 
     @property
     def detectable(self) -> float:
-        """The smallest difference of two models that this many items show in four of five cases."""
-        return minimum_detectable_difference(self.items, DISCORDANCE)
+        """The smallest difference of two models that these items show in four of five cases."""
+        return minimum_detectable_difference(self.effective_items, DISCORDANCE)
 
     def to_dict(self) -> dict[str, Any]:
         """The part of ``results.json`` that these figures make up."""
@@ -95,7 +97,7 @@ class SuiteFigures:
             "missing": {name: list(counts) for name, counts in self.missing.items()},
             "total": total and total["accuracy"],
             **{k: v for k, v in heads.items() if k not in ("complete", "want", "measure")},
-            "minimum_detectable_difference": self.detectable,
+            "minimum_detectable_difference": json_number(self.detectable),
             "sections": {name: part.to_dict() for name, part in self.sections.items()},
             "subsets": {name: part.to_dict() for name, part in self.subsets.items()},
             "baseline_totals": {
@@ -123,10 +125,12 @@ class SuiteFigures:
             accuracy = str(part.accuracy)
             lines.append(f"{name:{width}}{accuracy:<32}{figures}{chance:>10}{note}")
         ties = f"{self.ties:,} items with tied rewards ({self.spec.measure.ties})"
-        lines += [
-            "",
-            f"{ties}; another model must differ by about {self.detectable:.3f} to be told apart",
-        ]
+        apart = (
+            "so few items tell no two models apart"
+            if np.isnan(self.detectable)
+            else f"another model must differ by about {self.detectable:.3f} to be told apart"
+        )
+        lines += ["", f"{ties}; {apart}"]
         return "\n".join(lines)
 
     def _head(self) -> str:
@@ -210,6 +214,7 @@ def figures(
         total=total,
         accuracy=everything,
         items=len(scored),
+        effective_items=effective_items(spec, by_subset),
         responses=sum(len(item.rewards) for item in scored),
         ties=sum(is_tied(item) for item in scored),
         missing=missing,
@@ -244,6 +249,27 @@ def subset_estimate(measure: Measure, items: Sequence[ScoredItem]) -> Estimate:
     if measure.of_item is not None:
         return estimate_mean(measure.values(items), clusters)
     return jackknife(lambda kept: measure([items[i] for i in kept]), clusters)
+
+
+def effective_items(spec: SuiteSpec, by_subset: Mapping[str, Sequence[ScoredItem]]) -> int:
+    """How many independent items would tell as much: their number by their design effect.
+
+    The subsets are fixed, so values are taken from their subset's mean. A subset that is measured
+    as a whole has no values of items: each of its clusters counts as one item.
+    """
+    residuals: list[float] = []
+    clusters: list[str] = []
+    whole = 0
+    for name, items in by_subset.items():
+        measure = spec.subset(name).measure
+        if measure.of_item is None:
+            whole += len({item.cluster for item in items})
+            continue
+        values = measure.values(items)
+        residuals += np.subtract(values, np.mean(values)).tolist()
+        clusters += [item.cluster for item in items]
+    independent = len(residuals) / design_effect(residuals, clusters) if residuals else 0.0
+    return max(1, round(independent + whole))
 
 
 def _subset_figure(measure: Measure, items: Sequence[ScoredItem], estimate: Estimate) -> Figure:
@@ -345,6 +371,13 @@ def _all_items(
         chance=float(np.average(list(chance.values()), weights=counts)) if counts else None,
         measure=measure.name,
     )
+
+
+def p_text(p: float) -> str:
+    """A p-value as people read it; a dash where there is none."""
+    if np.isnan(p):
+        return "–"
+    return "<.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _nothing() -> Figure:

@@ -114,7 +114,8 @@ def evaluate(
     if calibrate_on is not None and scorer is not None:
         _check_apart(calibrate_on, suite)
         fitted = calibration.fit_calibration(
-            score_suite(scorer, calibrate_on, progress=progress).scored, calibrate_on.source
+            score_suite(scorer, calibrate_on, progress=progress).scored,
+            shown_name(calibrate_on.source),
         )
     length = probes.length_figures(rows, seed)
     if length is not None and fitted is not None:
@@ -129,7 +130,7 @@ def evaluate(
         "model_digest": model_digest or None,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": _versions(),
-        "source": suite.source,
+        "source": shown_name(suite.source),
         "tie_rule": suite.spec.measure.ties,
         "note": suite.spec.note,
         "baselines_fitted_on": "training pairs" if train is not None else "cross-validation",
@@ -147,6 +148,11 @@ def evaluate(
         "directory": str(directory) if directory else None,
     }
     return Evaluation(found, rows, record, fitted)
+
+
+def shown_name(source: str) -> str:
+    """A file or directory by its last part, whatever machine it lay on; a hub name as it is."""
+    return Path(source).resolve().name if Path(source).exists() else source
 
 
 def _check_apart(calibrate_on: Suite, suite: Suite) -> None:
@@ -318,7 +324,7 @@ def _from_model(config: Evaluate, progress: Report) -> Evaluation:
     return evaluate(
         scorer,
         suite,
-        model=config.model or config.run,
+        model=config.model or shown_name(config.run),
         model_digest=f"{scorer.digest} {config.truncation}",
         train=_pairs(config.train),
         calibrate_on=calibrate_on,

@@ -56,7 +56,6 @@ def _item(row: Row, where: str, spec: SuiteSpec, number: int) -> ScoredItem:
             f"{where}: wanted saved scores with {_LAYOUTS}; got {', '.join(map(repr, row))}."
         )
     subset = spec.subset(item.subset) if not spec.subsets else _known(spec, item.subset, where)
-    check_rewards(item.id, item.rewards, where)
     one = subset.measure.one_correct
     check_item(item.id, item.correct, len(item.rewards), where, one_correct=one)
     if item.lengths is not None and len(item.lengths) != len(item.rewards):
@@ -84,7 +83,7 @@ def _ours(row: Row, where: str, number: int) -> ScoredItem:
     return ScoredItem(
         id=id,
         subset=subset,
-        rewards=tuple(rewards),
+        rewards=check_rewards(id, rewards, where),
         correct=tuple(correct),
         cluster=str(row.get("cluster") or _cluster(subset, id, where)),
         lengths=tuple(row["lengths"]) if row.get("lengths") is not None else None,
@@ -94,7 +93,8 @@ def _ours(row: Row, where: str, number: int) -> ScoredItem:
 
 def _rewardbench_1(row: Row, where: str, number: int) -> ScoredItem:
     id, subset = str(row.get("id", number)), str(row["subset"])
-    rewards = (_one(row["scores_chosen"]), _one(row["scores_rejected"]))
+    sides = [_one(row[key]) for key in ("scores_chosen", "scores_rejected")]
+    rewards = check_rewards(id, sides, where)
     # the published set numbers its rows, prompts are not in the file
     return ScoredItem(id, subset, rewards, (True, False), f"{subset}/{id}")
 
@@ -107,7 +107,7 @@ def _rewardbench_2(row: Row, where: str, number: int) -> ScoredItem:
     id, subset = str(row["id"]), str(row["subset"])
     subset = "Ties" if subset.lower() == "ties" else subset
     correct = tuple(i < right for i in range(len(scores)))
-    rewards = tuple(_one(score) for score in scores)
+    rewards = check_rewards(id, [_one(score) for score in scores], where)
     return ScoredItem(id, subset, rewards, correct, _cluster(subset, id, where))
 
 
@@ -116,7 +116,7 @@ def _judgebench(row: Row, where: str, number: int) -> ScoredItem:
         raise DataError(f"{where}: 'label' is {row['label']!r}; wanted 'A>B' or 'B>A'.")
     first = row["label"] == "A>B"
     id = str(row["pair_id"])
-    rewards = (row["score_A"], row["score_B"])
+    rewards = check_rewards(id, (row["score_A"], row["score_B"]), where)
     return ScoredItem(id, str(row.get("subset", "all")), rewards, (first, not first), id)
 
 

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from assay.errors import DataError
 from assay.types import Conversation, Messages
+
+ANSWERS = "answers"
+"""The tag that holds the final answer of each response, as a JSON list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,24 @@ class Suite:
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Rows that were left out, by reason."""
 
+    @classmethod
+    def load(
+        cls, name: str | Path, data: str | Path | None = None, limit: int | None = None
+    ) -> Suite:
+        """A published suite by name, or a user's own file (see ``evaluation.suites``).
+
+        Args:
+            data: A file or directory in the suite's published layout, or a hub name. Default: the
+                suite's own place on the hub.
+            limit: Use the first so many items of each subset.
+
+        Raises:
+            DataError: If the suite is unknown, a row is not of its layout, or nothing is left.
+        """
+        from assay.evaluation.suites import load_suite
+
+        return load_suite(name, data, limit)
+
 
 def check_item(
     id: str, correct: Sequence[bool], responses: int, where: str, one_correct: bool = False
@@ -211,11 +233,11 @@ def check_item(
         )
 
 
-def check_rewards(id: str, rewards: Sequence[float], where: str) -> None:
-    """Refuse rewards that are not finite numbers.
+def check_rewards(id: str, rewards: Sequence[Any], where: str) -> tuple[float, ...]:
+    """Rewards as finite numbers.
 
     Raises:
-        DataError: With the place, the response and the value.
+        DataError: With the place, the response and the value of one that is not.
     """
     for number, reward in enumerate(rewards, start=1):
         if isinstance(reward, bool) or not isinstance(reward, int | float):
@@ -226,3 +248,4 @@ def check_rewards(id: str, rewards: Sequence[float], where: str) -> None:
             raise DataError(
                 f"{where}: reward {number} of item {id!r} is {reward}; wanted a finite number."
             )
+    return tuple(map(float, rewards))

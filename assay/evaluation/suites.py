@@ -62,7 +62,7 @@ JUDGEBENCH = SuiteSpec(
         "Math": ("livebench-math",),
         "Coding": ("livecodebench",),
     },
-    total_weights={"Knowledge": 154, "Reasoning": 98, "Math": 56, "Coding": 42},
+    total_weights={"Knowledge": 154.0, "Reasoning": 98.0, "Math": 56.0, "Coding": 42.0},
     hub="ScalerLab/JudgeBench@gpt",
     note="A reward does not depend on the order shown, so both orders decide alike and a tie, "
     "which upstream's count of two orders leaves at 0, is wrong. The total is over all pairs.",

@@ -6,13 +6,14 @@ and a description, and nothing is said by colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH = 720
-ROW = 26
-LABEL = 190
+WIDTH = 720.0
+ROW = 26.0
+LABEL = 190.0
 
 
 class Mark(NamedTuple):
@@ -29,24 +30,36 @@ def rows_chart(
     rows: Sequence[tuple[str, Sequence[Mark]]],
     low: float,
     high: float,
+    xlabel: str,
     line: float | None = None,
 ) -> str:
-    """A row a label, with dots and intervals on one axis, and an upright line at a value."""
-    height = ROW * len(rows) + 44
+    """A row a label, with dots and intervals on one axis, and an upright line at a value.
+
+    What lies outside the axis is drawn at its end, as an arrowhead in place of the dot.
+    """
+    bottom = 8 + ROW * len(rows) + 6.0
+    height = bottom + 48
 
     def x(value: float) -> float:
         return LABEL + (min(max(value, low), high) - low) / (high - low) * (WIDTH - LABEL - 20)
 
-    parts = _ticks(low, high, x, 8, height - 30)
+    parts = []
+    for value in round_ticks(low, high):
+        parts.append(_line(x(value), 8.0, x(value), bottom, "grid"))
+        parts.append(_text(x(value), bottom + 18, f"{value:g}"))
+    parts.append(_text((LABEL + WIDTH - 20) / 2, bottom + 40, xlabel))
     if line is not None:
-        parts.append(_line(x(line), 8, x(line), height - 30, "chance"))
+        parts.append(_line(x(line), 8.0, x(line), bottom, "chance"))
     for i, (label, marks) in enumerate(rows):
         y = 8 + ROW * (i + 0.5)
         parts.append(_text(LABEL - 10, y + 4, _short(label), "end"))
         for mark in reversed(marks):
             if mark.low is not None and mark.high is not None:
                 parts.append(_line(x(mark.low), y, x(mark.high), y, f"bar {mark.style}"))
-            parts.append(_symbol(x(mark.value), y, mark.style))
+            if low <= mark.value <= high:
+                parts.append(_symbol(x(mark.value), y, mark.style))
+            else:
+                parts.append(_arrow(x(mark.value), y, mark.value > high, mark.style))
     return _svg(title, WIDTH, height, parts)
 
 
@@ -58,7 +71,7 @@ def line_chart(
     xlabel: str,
 ) -> str:
     """Lines with bands: name to (value, low, high)."""
-    height, left, top, bottom = 330, 54, 12, 286
+    height, left, top, bottom = 330.0, 54.0, 12.0, 286.0
     every = [v for value, low_, high_ in lines.values() for v in (*value, *low_, *high_)]
     low, high = min(every), max(every)
     pad = (high - low) * 0.05 or 0.05
@@ -72,10 +85,9 @@ def line_chart(
         return bottom - (value - low) / (high - low) * (bottom - top)
 
     parts = []
-    for i in range(6):
-        value = low + (high - low) * i / 5
-        parts.append(_line(left, y(value), WIDTH - 20, y(value), "grid"))
-        parts.append(_text(left - 6, y(value) + 4, f"{value:.2f}", "end"))
+    for value in round_ticks(low, high):
+        parts.append(_line(left, y(value), WIDTH - 20.0, y(value), "grid"))
+        parts.append(_text(left - 6, y(value) + 4, f"{value:g}", "end"))
     for at, label in labels:
         parts.append(_text(x(at), bottom + 18, label))
     parts.append(_text((left + WIDTH) / 2, height - 6, xlabel))
@@ -90,43 +102,37 @@ def line_chart(
 
 def reliability_chart(title: str, bins: Sequence[tuple[float, float, float, float]]) -> str:
     """Share right against confidence, each (confidence, share, low, high), and the diagonal."""
-    size, left, top, bottom = 380, 54, 12, 330
+    size, left, top, bottom = 380.0, 54.0, 12.0, 330.0
 
     def x(value: float) -> float:
         return left + (value - 0.5) / 0.5 * (size - left - 16)
 
-    floor = min([0.4, *(low for _, _, low, _ in bins)])
+    floor = math.floor(10 * min([0.5, *(low for _, _, low, _ in bins)])) / 10
 
     def y(value: float) -> float:
         return bottom - (value - floor) / (1 - floor) * (bottom - top)
 
     parts = []
-    for i in range(6):
-        value = 0.5 + i / 10
-        parts.append(_text(x(value), bottom + 18, f"{value:.1f}"))
+    for value in round_ticks(0.5, 1.0):
+        parts.append(_text(x(value), bottom + 18, f"{value:g}"))
+    for value in round_ticks(floor, 1.0):
         parts.append(_line(left, y(value), size - 16, y(value), "grid"))
-        parts.append(_text(left - 6, y(value) + 4, f"{value:.1f}", "end"))
-    parts.append(_line(x(0.5), y(0.5), x(1), y(1), "chance"))
+        parts.append(_text(left - 6, y(value) + 4, f"{value:g}", "end"))
+    parts.append(_line(x(0.5), y(0.5), x(1.0), y(1.0), "chance"))
     for confidence, share, low, high in bins:
         parts.append(_line(x(confidence), y(low), x(confidence), y(high), "bar model"))
         parts.append(_symbol(x(confidence), y(share), "model"))
-    parts.append(
-        _text(
-            (left + size) / 2, size - 8, "confidence: predicted probability of the preferred side"
-        )
-    )
-    return _svg(title, size, size, parts)
+    parts.append(_text((left + size) / 2, size - 8, "confidence: σ(|gap|), the model's own"))
+    return _svg(title, size, size, parts, "square")
 
 
-def _ticks(
-    low: float, high: float, x: Callable[[float], float], top: float, bottom: float
-) -> list[str]:
-    parts = []
-    for i in range(6):
-        value = low + (high - low) * i / 5
-        parts.append(_line(x(value), top, x(value), bottom, "grid"))
-        parts.append(_text(x(value), bottom + 18, f"{value:.2g}"))
-    return parts
+def round_ticks(low: float, high: float, wanted: int = 6) -> list[float]:
+    """About so many round numbers between two: steps of 1, 2 or 5 times a power of ten."""
+    raw = (high - low) / max(wanted - 1, 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * m for m in (1.0, 2.0, 5.0, 10.0) if power * m >= raw * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(step * i, 12) + 0.0 for i in range(first, last + 1)]
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
@@ -142,6 +148,14 @@ def _symbol(x: float, y: float, style: str) -> str:
     return f'<circle class="dot {style}" cx="{_n(x)}" cy="{_n(y)}" r="5"/>'
 
 
+def _arrow(x: float, y: float, right: bool, style: str) -> str:
+    tip = 7.0 if right else -7.0
+    return (
+        f'<polygon class="dot {style}" '
+        f'points="{_points([(x + tip, y), (x - tip / 2, y - 5.5), (x - tip / 2, y + 5.5)])}"/>'
+    )
+
+
 def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
     return f'<line class="{style}" x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}"/>'
 
@@ -150,9 +164,10 @@ def _points(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{_n(a)},{_n(b)}" for a, b in points)
 
 
-def _svg(title: str, width: int, height: float, parts: Sequence[str]) -> str:
+def _svg(title: str, width: float, height: float, parts: Sequence[str], kind: str = "wide") -> str:
     return (
-        f'<svg role="img" viewBox="0 0 {width} {height:g}" width="{width}" height="{height:g}">'
+        f'<svg role="img" class="{kind}" viewBox="0 0 {width:g} {height:g}" '
+        f'width="{width:g}" height="{height:g}">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from assay.configs import Truncation
+from assay.configs import TOKEN_BUDGET, Truncation
 from assay.data.contract import Tokens
 from assay.data.trees import PackedTrees, Tree, build_tree, fill, pack
 from assay.errors import ContractError
@@ -36,7 +36,7 @@ def score_conversations(
     model: RewardModel,
     conversations: Sequence[Conversation],
     *,
-    token_budget: int = 4096,
+    token_budget: int = TOKEN_BUDGET,
     truncation: Truncation = "error",
     progress: Callable[[int], None] | None = None,
 ) -> Scored:

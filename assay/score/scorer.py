@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from assay.configs import Truncation
+from assay.configs import TOKEN_BUDGET, Truncation
 from assay.data.contract import Contract
 from assay.models.backbones import weights_digest
 from assay.models.checkpoint import load_model
@@ -20,7 +20,11 @@ class RewardScorer:
     """A reward model as a ``Scorer``: order kept, prompts shared, rewards free of the batch."""
 
     def __init__(
-        self, model: RewardModel, *, token_budget: int = 4096, truncation: Truncation = "error"
+        self,
+        model: RewardModel,
+        *,
+        token_budget: int = TOKEN_BUDGET,
+        truncation: Truncation = "error",
     ):
         self.model = model
         self.token_budget = token_budget
@@ -53,7 +57,7 @@ class RewardScorer:
 def load_scorer(
     run: str | Path,
     *,
-    token_budget: int = 4096,
+    token_budget: int = TOKEN_BUDGET,
     truncation: Truncation = "error",
     engine: str = "auto",
 ) -> RewardScorer:

@@ -20,7 +20,7 @@ from assay.stats.comparison import (
     permutation_p,
     t_test,
 )
-from assay.stats.estimates import Estimate, combine, estimate_mean, jackknife
+from assay.stats.estimates import Estimate, combine, design_effect, estimate_mean, jackknife
 from assay.stats.intervals import cluster_bootstrap, cluster_mean, wilson
 from assay.stats.length import LengthBaseline, reward_length_correlation
 from assay.stats.pairs import accuracy, accuracy_difference, brier, preference_nll
@@ -36,6 +36,7 @@ __all__ = [
     "cluster_bootstrap",
     "cluster_mean",
     "combine",
+    "design_effect",
     "ece",
     "estimate_mean",
     "fit_temperature",

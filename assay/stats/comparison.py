@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from assay.errors import DataError
 from assay.stats.arrays import Clusters, Floats, as_pairs, codes, correct_share, finite, same_length
 from assay.stats.estimates import Estimate
+
+Indexes = NDArray[np.intp]
 
 
 def mcnemar(gaps_a: ArrayLike, gaps_b: ArrayLike, probability: ArrayLike | None = None) -> float:
@@ -115,12 +117,16 @@ def _studentised(total: Floats, size: Floats) -> tuple[Floats, Floats]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number by Holm 1979: the family-wise error rate stays at α."""
-    if not len(p_values):
-        return []
-    from statsmodels.stats.multitest import multipletests
+    """P-values adjusted for their number by Holm 1979: the family-wise error rate stays at α.
 
-    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+    The i-th smallest of m times ``m + 1 - i``, never less than the one before, at most 1; a ``nan``
+    counts among the m and stays ``nan``.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p)  # nan comes last
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return [float(x) for x in np.minimum(adjusted, 1)]
 
 
 def minimum_detectable_difference(
@@ -163,7 +169,8 @@ def permutation_p(
 ) -> float:
     """Two-sided p-value of the hypothesis that two sets of items have the same mean.
 
-    Whole clusters change sides: scipy's ``permutation_test`` on clusters (Fisher 1935).
+    Whole clusters change sides: scipy's ``permutation_test`` of the studentised difference, which
+    keeps its level where the clusters of one set are larger or more alike (Janssen 1997).
     """
     a, b = finite("values_a", values_a), finite("values_b", values_b)
     if not len(a) or not len(b):
@@ -172,15 +179,17 @@ def permutation_p(
 
     group_a, group_b = codes(clusters_a, len(a)), codes(clusters_b, len(b))
     total = np.concatenate([np.bincount(group_a, a), np.bincount(group_b, b)])
-    size = np.concatenate([np.bincount(group_a), np.bincount(group_b)])
+    size = np.concatenate([np.bincount(group_a), np.bincount(group_b)]).astype(np.float64)
     first = int(group_a.max()) + 1
 
-    def difference(x: Floats, y: Floats, axis: int) -> Floats:
-        i, j = x.astype(np.intp), y.astype(np.intp)
-        means: Floats = total[i].sum(axis) / size[i].sum(axis) - total[j].sum(axis) / size[j].sum(
-            axis
+    def difference(a: Indexes, b: Indexes, axis: int) -> Floats:
+        assert axis == -1
+        (mean_a, error_a), (mean_b, error_b) = (
+            _studentised(total[side], size[side]) for side in map(np.atleast_2d, (a, b))
         )
-        return means
+        # rounding must not pass for a difference where nothing varies
+        t: Floats = (mean_a - mean_b) / (np.hypot(error_a, error_b) + 1e-12)
+        return t.reshape(a.shape[:-1])
 
     everything = np.arange(len(total))
     found = permutation_test(

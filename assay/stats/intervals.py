@@ -10,15 +10,14 @@ from numpy.typing import ArrayLike
 
 from assay.errors import DataError
 from assay.stats.arrays import CONFIDENCE, Clusters, Floats, codes, nothing
-from assay.stats.estimates import estimate_mean
+from assay.stats.estimates import estimate_mean, wilson_bounds
 from assay.types import Figure
 
 
 def wilson(successes: int | float, n: int) -> Figure:
     """Share of successes among n independent trials, with Wilson's score interval.
 
-    ``(p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)``. Wilson 1927. Stays inside [0, 1] and
-    keeps a width at 0 and 1.
+    :func:`wilson_bounds` with n: Wilson 1927. Stays inside [0, 1] and keeps a width at 0 and 1.
     """
     if not 0 <= successes <= n:
         raise DataError(f"successes must lie between 0 and n={n}, got {successes:g}.")
@@ -28,15 +27,7 @@ def wilson(successes: int | float, n: int) -> Figure:
 
     z = float(ndtri(0.5 + CONFIDENCE / 2))
     share = successes / n
-    centre = share + z**2 / (2 * n)
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    scale = 1 + z**2 / n
-    return Figure(
-        float(share),
-        max(0.0, float((centre - half) / scale)),
-        min(1.0, float((centre + half) / scale)),
-        n,
-    )
+    return Figure(float(share), *wilson_bounds(share, z**2 / n), n)
 
 
 def cluster_mean(
@@ -47,7 +38,7 @@ def cluster_mean(
     One value a cluster gives Student's interval.
 
     Args:
-        bounds: Smallest and largest possible value; the interval is clipped to them.
+        bounds: Smallest and largest possible value; the interval stays between them.
     """
     return estimate_mean(values, clusters).figure(bounds)
 
@@ -63,7 +54,9 @@ def cluster_bootstrap(
     """Any statistic of rows of values, with a bootstrap interval over clusters.
 
     Whole clusters are drawn with replacement. Efron & Tibshirani 1993, ch. 13; basic: Davison &
-    Hinkley 1997, eq. 5.6. Resamples where the statistic is undefined (``nan``) are left out.
+    Hinkley 1997, eq. 5.6. The quantiles are the normal ones of ``±√(G/(G-1)) t_{G-1}``, for
+    resamples of G clusters spread too little: Hesterberg 2015. Resamples where the statistic is
+    undefined (``nan``) are left out.
 
     Args:
         values: Shape (n,) or (n, m); the statistic gets the resampled rows.
@@ -85,7 +78,11 @@ def cluster_bootstrap(
     draws = draws[np.isfinite(draws)]
     if count == 1 or not len(draws) or np.isnan(value):
         return Figure(value, np.nan, np.nan, len(v))
-    low, high = np.quantile(draws, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
+    from scipy.special import ndtr, stdtrit
+
+    t = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2))
+    tail = float(ndtr(-t * np.sqrt(count / (count - 1))))
+    low, high = np.quantile(draws, [tail, 1 - tail])
     if kind == "basic":
         low, high = 2 * value - high, 2 * value - low
     return Figure(value, float(low), float(high), len(v))

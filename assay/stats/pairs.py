@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from assay.stats.arrays import Clusters, as_pairs, codes, correct_share, same_length, sigmoid
-from assay.stats.intervals import cluster_bootstrap, cluster_mean, wilson
+from assay.stats.intervals import cluster_mean, wilson
 from assay.types import Figure
 
 
@@ -54,14 +54,12 @@ def accuracy_difference(
     gaps_b: ArrayLike,
     probability: ArrayLike | None = None,
     clusters: Clusters = None,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> Figure:
-    """Accuracy of A minus accuracy of B on the same pairs, with a paired bootstrap interval."""
+    """Accuracy of A minus accuracy of B on the same pairs, with a paired, clustered interval."""
     a, q = as_pairs(gaps_a, probability, "gaps_a")
     b, _ = as_pairs(gaps_b, probability, "gaps_b")
     same_length(gaps_a=a, gaps_b=b)
     judged = q != 0.5
     difference = (correct_share(a, q) - correct_share(b, q))[judged]
     cluster = codes(clusters, len(a))[judged]
-    return cluster_bootstrap(difference, cluster, resamples=resamples, seed=seed)
+    return cluster_mean(difference, cluster, bounds=(-1.0, 1.0))

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from assay.configs import RewardTraining
+from assay.configs import TOKEN_BUDGET, RewardTraining
 from assay.data.pairs import PreferencePairs, overlap
 from assay.errors import ConfigError
 from assay.models.adapters import add_lora, merge_in_place
@@ -196,7 +196,7 @@ def resolve(training: RewardTraining, examples: Sequence[Example]) -> FitSetting
     """
     frozen = training.mode == "frozen"
     longest = max(e.tree.num_tokens for e in examples)
-    budget = training.token_budget or max(1536, longest)
+    budget = training.token_budget or max(TOKEN_BUDGET, longest)
     if budget < longest:
         raise ConfigError(
             f"token_budget {budget:,} is smaller than the longest comparison "
@@ -332,7 +332,7 @@ def _features(
         if progress:
             progress("features", done, len(tokens), 0)
 
-    return FeatureCache.of(model).get(model, tokens, token_budget=4096, progress=report)
+    return FeatureCache.of(model).get(model, tokens, token_budget=TOKEN_BUDGET, progress=report)
 
 
 def _clusters(pairs: PreferencePairs) -> list[int]:
