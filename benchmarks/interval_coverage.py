@@ -209,7 +209,8 @@ def of_harmonic_mean(rng: Generator, settings: Settings) -> bool:
     (first, prompt), (second, _) = two_models(rng, (0.6, 0.8))
 
     def harmonic(kept: list[int]) -> float:
-        a, b = first[kept].mean(), second[kept].mean()
+        rows = np.array(kept)
+        a, b = first[rows].mean(), second[rows].mean()
         return float(2 * a * b / (a + b))
 
     return holds(jackknife(harmonic, prompt.tolist()).figure(), 2 * 0.6 * 0.8 / 1.4)

@@ -18,7 +18,7 @@ def public_names(module: ModuleType) -> set[str]:
         name
         for name, thing in vars(module).items()
         if (inspect.isfunction(thing) or inspect.isclass(thing))
-        and thing.__module__ == module.__name__
+        and f"{thing.__module__}.".startswith(f"{module.__name__}.")
         and not name.startswith("_")
     }
 

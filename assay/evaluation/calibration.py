@@ -147,7 +147,7 @@ def without_length(scored: Sequence[ScoredItem], calibration: Calibration) -> li
         replace(
             item,
             rewards=tuple(
-                (np.array(item.rewards) - calibration.length_part(item.lengths or ())).tolist()
+                (item.rewards - calibration.length_part(np.array(item.lengths))).tolist()
             ),
         )
         for item in scored

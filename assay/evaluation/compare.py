@@ -20,6 +20,7 @@ from assay.evaluation.results import (
     missing_subsets,
     p_text,
     subset_estimate,
+    subset_order,
     subset_shares,
 )
 from assay.evaluation.run import SCORES, read_results
@@ -34,10 +35,13 @@ from assay.stats import (
     jackknife,
     mcnemar,
     paired_bootstrap_p,
+    permutation_p,
     t_test,
 )
 from assay.types import Figure, json_number
 
+PERMUTATIONS = 1999
+"""Permutations behind the p-value of a subset against the rest."""
 SHOWN = 8
 """Flipped items named in the printed text; all are in ``--json`` and ``flips.jsonl``."""
 
@@ -49,6 +53,8 @@ class Difference:
     ``p`` is the paired bootstrap's in a subset, and that of the clustered t test in a section or
     the total; ``p_holm`` is it after Holm's correction over the subsets (or sections). ``mcnemar``
     is McNemar's exact p, where every item is right or wrong and stands alone in its cluster.
+    ``p_rest`` asks something else: is the difference in this subset another than on the items
+    outside it? By permutation, corrected over the subsets.
     """
 
     a: float
@@ -59,6 +65,7 @@ class Difference:
     mcnemar: float | None = None
     only_a: int = 0
     only_b: int = 0
+    p_rest: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For ``compare.json``."""
@@ -68,6 +75,7 @@ class Difference:
             "difference": self.difference.to_dict(),
             "p": json_number(self.p),
             "p_holm": json_number(self.p_holm),
+            "p_holm_against_the_rest": self.p_rest,
             "mcnemar_p": self.mcnemar,
             "only_a_right": self.only_a,
             "only_b_right": self.only_b,
@@ -133,14 +141,16 @@ class ModelComparison:
         lines = [
             f"{self.suite}, {self.items:,} items: B = {self.name_b} minus A = {self.name_a}",
             "",
-            f"{'':{width}}{'A':>7}{'B':>7}  {'B - A':<33}{'p':>8}{'p Holm':>8}  A / B alone right",
+            f"{'':{width}}{'A':>7}{'B':>7}  {'B - A':<33}{'p':>8}{'p Holm':>8}{'p rest':>8}"
+            "  A / B alone right",
         ]
         rows = [("total", self.total)] if self.total else []
         for name, d in [*rows, *self.sections.items(), *self.subsets.items()]:
             flips = f"{d.only_a} / {d.only_b}" if d.only_a + d.only_b else "-"
             lines.append(
                 f"{name:{width}}{d.a:>7.3f}{d.b:>7.3f}  {_signed(d.difference):<33}"
-                f"{p_text(d.p):>8}{p_text(d.p_holm):>8}  {flips}"
+                f"{p_text(d.p):>8}{p_text(d.p_holm):>8}"
+                f"{'-' if d.p_rest is None else p_text(d.p_rest):>8}  {flips}"
             )
         if not self.total:
             lines.append("the suite is partial: no total")
@@ -197,12 +207,14 @@ def compare_scores(
     """
     b = _aligned(a, b, names)
     items_a, items_b = grouped(a), grouped(b)
-    order = [n for n in spec.subsets if n in items_a] or list(items_a)
+    order = subset_order(spec, items_a)
     measures = {n: spec.subset(n).measure for n in order}
     estimates = {n: _difference(measures[n], items_a[n], items_b[n]) for n in order}
     subsets = _corrected(
         {n: _compare(measures[n], items_a[n], items_b[n], estimates[n], seed) for n in order}
     )
+    apart = _against_the_rest(measures, items_a, items_b, seed)
+    subsets = {name: replace(d, p_rest=apart.get(name)) for name, d in subsets.items()}
     values = {
         n: (subset_estimate(measures[n], items_a[n]), subset_estimate(measures[n], items_b[n]))
         for n in order
@@ -222,16 +234,15 @@ def compare_scores(
         for name, members in spec.sections.items()
         if any(m in counts for m in members)
     }
-    complete = not missing_subsets(spec, counts)
-    total = None
-    if complete:
-        # a user's own file has no fixed subsets: its total is over all items
-        shares = (
-            subset_shares(spec, list(spec.sections) or list(spec.subsets), counts)
-            if spec.subsets
-            else {n: float(c) for n, c in counts.items()}
-        )
-        total = weighted(shares)
+    if missing_subsets(spec, counts):
+        total = None
+    elif spec.subsets:
+        total = weighted(subset_shares(spec, list(spec.sections) or list(spec.subsets), counts))
+    else:  # a user's own file has no fixed subsets: its total is over all items
+        every = _difference(spec.measure, a, b)
+        p = t_test(every)
+        value_a, value_b = spec.measure(a), spec.measure(b)
+        total = Difference(value_a, value_b, every.figure((-1.0, 1.0)), p, p)
     return ModelComparison(
         suite=spec.title,
         name_a=names[0],
@@ -275,6 +286,34 @@ def _compare(
     exact = mcnemar(before - 0.5, after - 0.5) if decided and alone else None
     figure = estimate.figure((-1.0, 1.0))
     return Difference(value_a, value_b, figure, p, p, exact, only_a, only_b)
+
+
+def _against_the_rest(
+    measures: Mapping[str, Measure],
+    a: Mapping[str, Sequence[ScoredItem]],
+    b: Mapping[str, Sequence[ScoredItem]],
+    seed: int,
+) -> dict[str, float]:
+    """Holm-corrected p of each subset's difference being that of all other items."""
+    single = [name for name, measure in measures.items() if measure.of_item is not None]
+    if len(single) < 2:
+        return {}
+    gaps = {n: np.subtract(measures[n].values(b[n]), measures[n].values(a[n])) for n in single}
+    clusters = {n: [item.cluster for item in a[n]] for n in single}
+    p_values = []
+    for name in single:
+        rest = [n for n in single if n != name]
+        p_values.append(
+            permutation_p(
+                gaps[name],
+                np.concatenate([gaps[n] for n in rest]),
+                clusters[name],
+                [c for n in rest for c in clusters[n]],
+                resamples=PERMUTATIONS,
+                seed=seed,
+            )
+        )
+    return dict(zip(single, holm(p_values), strict=True))
 
 
 def _corrected(differences: Mapping[str, Difference]) -> dict[str, Difference]:

@@ -5,7 +5,7 @@ Pure functions of ``ScoredItem``; knows nothing of models or files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,7 +163,7 @@ def figures(
         raise DataError(f"Nothing of {spec.name} was scored; an evaluation needs items.")
     by_subset = grouped(scored)
     specs = {name: spec.subset(name) for name in by_subset}
-    order = [name for name in spec.subsets if name in by_subset] or list(by_subset)
+    order = subset_order(spec, by_subset)
     others = {name: grouped(rows) for name, rows in (baselines or {}).items()}
     estimates = {name: subset_estimate(specs[name].measure, by_subset[name]) for name in order}
     base = {
@@ -219,6 +219,12 @@ def figures(
         ties=sum(is_tied(item) for item in scored),
         missing=missing,
     )
+
+
+def subset_order(spec: SuiteSpec, names: Iterable[str]) -> list[str]:
+    """Subsets as the suite lists them; those of a user's own file by name."""
+    there = set(names)
+    return [name for name in spec.subsets if name in there] or sorted(there)
 
 
 def grouped(scored: Sequence[ScoredItem]) -> dict[str, list[ScoredItem]]:

@@ -97,8 +97,11 @@ def evaluate(
     Raises:
         AssayError: With one sentence that says what to do.
     """
+    if calibrate_on is not None:
+        _check_apart(calibrate_on, suite)
     if scored is None:
-        assert scorer is not None, "an evaluation needs a scorer or scores"
+        if scorer is None:
+            raise ConfigError("An evaluation needs a scorer or scores; got neither.")
         scored = score_suite(scorer, suite, directory, model_digest, progress)
     if not scored.scored:
         raise DataError(f"All {len(suite.items)} items of {suite.source} were dropped as too long.")
@@ -112,7 +115,6 @@ def evaluate(
     found = figures(suite.spec, rows, answers, random)
     fitted = None
     if calibrate_on is not None and scorer is not None:
-        _check_apart(calibrate_on, suite)
         fitted = calibration.fit_calibration(
             score_suite(scorer, calibrate_on, progress=progress).scored,
             shown_name(calibrate_on.source),
@@ -264,14 +266,13 @@ def run(config: Evaluate) -> Evaluation:
     else:
         with progress_bars() as progress:
             done = _from_model(config, progress)
-    done.save(config.out)
     from assay.toml import resolved_toml
 
+    config.out.mkdir(parents=True, exist_ok=True)
     write_text(config.out / "config.toml", resolved_toml(config))
     if config.save_calibration and config.run and done.calibration:
-        if not Path(config.run).is_dir():
-            raise ConfigError(f"{config.run} is no directory to keep a calibration in.")
         done.calibration.save(Path(config.run))
+    done.save(config.out)  # last, for results.json says that the evaluation is finished
     (config.out / JOURNAL).unlink(missing_ok=True)
     return done
 
@@ -287,6 +288,8 @@ def _check(config: Evaluate) -> None:
         )
     if config.save_calibration and not config.calibrate_on:
         raise ConfigError("--save-calibration keeps what --calibrate-on fits; name its pairs too.")
+    if config.save_calibration and config.run and not Path(config.run).is_dir():
+        raise ConfigError(f"{config.run} is no directory to keep a calibration in.")
     if config.scores is not None and config.calibrate_on:
         raise ConfigError("--calibrate-on scores pairs with a model; saved scores have none.")
 

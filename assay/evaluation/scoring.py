@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ import numpy as np
 
 from assay.errors import ConfigError, DataError
 from assay.evaluation.suite import Item, ScoredItem, Suite
-from assay.types import Scorer
+from assay.types import Scorer, json_number
 
 if TYPE_CHECKING:
     from assay.progress import Report
@@ -60,16 +62,17 @@ def score_suite(
     """
     identity = {"suite": digest(suite.items), "model": model_digest}
     journal = _Journal(directory / JOURNAL, identity) if directory else None
-    rows = {row["index"]: row for row in journal.rows()} if journal else {}
-    left = [i for i in range(len(suite.items)) if i not in rows]
-    for window in _windows(left):
-        fresh = _score(scorer, suite.items, window)
+    windows = journal.windows() if journal else []
+    done = sum(len(window["rewards"]) for window in windows)
+    while done < len(suite.items):
+        window = _score(scorer, suite.items[done : done + WINDOW])
         if journal:
-            journal.append(fresh)
-        rows.update((row["index"], row) for row in fresh)
+            journal.append(window)
+        windows.append(window)
+        done += len(window["rewards"])
         if progress:
-            progress("score", len(rows), len(suite.items), 0)
-    return _collected(suite.items, rows)
+            progress("score", done, len(suite.items), 0)
+    return _collected(suite.items, windows)
 
 
 def digest(items: Sequence[Item]) -> str:
@@ -87,93 +90,89 @@ def lengths_of(item: Item) -> tuple[int, ...]:
     return tuple(len(c.response_text) for c in item.conversations())
 
 
-def _windows(indexes: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(indexes), WINDOW):
-        yield indexes[start : start + WINDOW]
-
-
-def _score(scorer: Scorer, items: Sequence[Item], window: Sequence[int]) -> list[dict[str, Any]]:
-    conversations = [items[i].conversations() for i in window]
+def _score(scorer: Scorer, items: Sequence[Item]) -> dict[str, Any]:
+    """A line of the journal: the rewards of each item (None if dropped), and how many were cut."""
+    conversations = [item.conversations() for item in items]
     flat = [c for group in conversations for c in group]
     # items of one ranking share responses: each is scored once
     keys = [repr(c) for c in flat]
-    once = list(dict(zip(keys, flat, strict=True)).values())
-    place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    where = [place[key] for key in keys]
-    scores = scorer.score(once)
-    unique = np.asarray(scores.reward, dtype=np.float64)
-    if unique.shape != (len(once),):
+    once = dict(zip(keys, flat, strict=True))
+    scores = scorer.score(list(once.values()))
+    rewards = np.asarray(scores.reward, dtype=np.float64)
+    if rewards.shape != (len(once),):
         raise DataError(
-            f"The scorer gave rewards of shape {unique.shape} for {len(once)} conversations; "
+            f"The scorer gave rewards of shape {rewards.shape} for {len(once)} conversations; "
             "wanted one reward each."
         )
-    rewards = unique[where]
-    rows, start = [], 0
-    for i, group in zip(window, conversations, strict=True):
-        mine = rewards[start : start + len(group)]
-        if np.isinf(mine).any():
-            raise DataError(f"The scorer gave item {items[i].id!r} an infinite reward.")
-        rows.append({"index": i, "rewards": [None if np.isnan(r) else float(r) for r in mine]})
-        start += len(group)
-    rows[0]["truncated"] = scores.truncated
-    return rows
+    reward_of = dict(zip(once, rewards.tolist(), strict=True))
+    of_keys = iter(keys)
+    rows = []
+    for item, group in zip(items, conversations, strict=True):
+        mine = [reward_of[key] for key in islice(of_keys, len(group))]
+        if any(map(math.isinf, mine)):
+            raise DataError(f"The scorer gave item {item.id!r} an infinite reward.")
+        rows.append([json_number(reward) for reward in mine])
+    return {"rewards": rows, "truncated": int(scores.truncated)}
 
 
-def _collected(items: Sequence[Item], rows: Mapping[int, Mapping[str, Any]]) -> ScoredSuite:
-    scored, dropped_items, dropped_responses = [], 0, 0
-    for i, item in enumerate(items):
-        rewards = rows[i]["rewards"]
-        gone = sum(r is None for r in rewards)
-        dropped_responses += gone
-        dropped_items += gone > 0
-        if not gone:
-            scored.append(
-                ScoredItem(
-                    id=item.id,
-                    subset=item.subset,
-                    rewards=tuple(rewards),
-                    correct=item.correct,
-                    cluster=item.cluster,
-                    lengths=lengths_of(item),
-                    tags=item.tags,
-                )
-            )
-    truncated = sum(row.get("truncated", 0) for row in rows.values())
-    return ScoredSuite(tuple(scored), truncated, dropped_responses, dropped_items)
+def _collected(items: Sequence[Item], windows: Sequence[Mapping[str, Any]]) -> ScoredSuite:
+    rows = [rewards for window in windows for rewards in window["rewards"]]
+    scored = tuple(
+        ScoredItem(
+            id=item.id,
+            subset=item.subset,
+            rewards=tuple(rewards),
+            correct=item.correct,
+            cluster=item.cluster,
+            lengths=lengths_of(item),
+            tags=item.tags,
+        )
+        for item, rewards in zip(items, rows, strict=True)
+        if None not in rewards
+    )
+    return ScoredSuite(
+        scored,
+        truncated=sum(window["truncated"] for window in windows),
+        dropped_responses=sum(rewards.count(None) for rewards in rows),
+        dropped_items=len(items) - len(scored),
+    )
 
 
 class _Journal:
-    """An append-only file whose first line says whose it is; a torn last line is cut off."""
+    """An append-only file of windows, in order, whose first line says whose it is.
+
+    A window is one line, so it is there whole or not at all: a torn last line is cut off.
+    """
 
     def __init__(self, path: Path, identity: Mapping[str, str]):
         self.path = path
         self.identity = dict(identity)
 
-    def rows(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._write([self.identity])
-            return []
-        text = self.path.read_bytes()
+    def windows(self) -> list[dict[str, Any]]:
+        text = self.path.read_bytes() if self.path.exists() else b""
         whole = text[: text.rfind(b"\n") + 1]
-        lines = [json.loads(line) for line in whole.splitlines()]
-        if not lines:
-            self.path.unlink()
-            return self.rows()
-        if lines[0] != self.identity:
+        if not whole:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_bytes(b"")
+            self.append(self.identity)
+            return []
+        try:
+            first, *windows = map(json.loads, whole.splitlines())
+        except ValueError as error:
             raise ConfigError(
-                f"{self.path.parent} holds an unfinished evaluation of another suite or model; "
-                "name another directory, or delete it."
+                f"{self.path} is damaged ({error}); delete it and the evaluation begins anew."
+            ) from error
+        if first != self.identity:
+            raise ConfigError(
+                f"{self.path.parent} holds an unfinished evaluation of another suite, model or "
+                "truncation; name another directory, or delete it."
             )
         if len(whole) < len(text):
             os.truncate(self.path, len(whole))
-        return lines[1:]
+        return windows
 
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._write(rows)
-
-    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def append(self, line: Mapping[str, Any]) -> None:
         with self.path.open("ab") as file:
-            file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+            file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -20,18 +20,18 @@ def test_intervals_hold_the_truth_and_tests_keep_their_level(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = script.Settings(
-        simulations=400, ties_simulations=20, ties_truth=2000, resamples=60, out=tmp_path
+        simulations=400, ties_simulations=5, ties_truth=1000, resamples=60, out=tmp_path
     )
     script.run(settings)
     record = json.loads((tmp_path / "interval_coverage.json").read_text())
     assert list(record["intervals"]) == list(script.INTERVALS)
     for name, found in record["intervals"].items():
-        # 400 simulations have an error of 1.1 points; items taken as independent miss by 18
+        # 400 simulations have an error of 1.1 points; items taken as independent miss by 19
         enough = found["simulations"] == 400
         if name in script.BASELINES:
             assert found["coverage"] < 0.85
         else:
-            assert found["coverage"] == pytest.approx(0.95, abs=0.04 if enough else 0.15), name
+            assert found["coverage"] == pytest.approx(0.95, abs=0.04 if enough else 0.25), name
     for name, found in record["tests"].items():
         if name in script.BASELINES:
             assert found["share"]["0.05"] > 0.15
