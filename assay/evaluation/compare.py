@@ -165,10 +165,13 @@ class ModelComparison:
 
 @dataclass(frozen=True)
 class ModelComparisons:
-    """Each further evaluation against the first; ``p_holm`` corrects over the models' totals."""
+    """Each further evaluation against the first; ``p_holm`` corrects over the models' totals.
+
+    It is None where the suite is partial and there is no total.
+    """
 
     pairs: tuple[ModelComparison, ...]
-    p_holm: tuple[float, ...]
+    p_holm: tuple[float | None, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -185,11 +188,14 @@ class ModelComparisons:
 
     def __str__(self) -> str:
         text = "\n\n".join(map(str, self.pairs))
-        if len(self.pairs) == 1:
+        corrected = [
+            f"{c.name_b} {p_text(p)}"
+            for c, p in zip(self.pairs, self.p_holm, strict=True)
+            if p is not None
+        ]
+        if len(corrected) < 2:
             return text
-        over = ", ".join(
-            f"{c.name_b} {p_text(p)}" for c, p in zip(self.pairs, self.p_holm, strict=True)
-        )
+        over = ", ".join(corrected)
         return f"{text}\n\nagainst {self.pairs[0].name_a}, Holm over models: {over}"
 
 
@@ -385,6 +391,8 @@ def compare(
         ConfigError: If there are fewer than two.
         DataError: If one is no finished evaluation, or of another suite or other items.
     """
+    if out is not None and Path(out).is_file():
+        raise ConfigError(f"--out {out} is a file; name a directory for the comparison.")
     if len(directories) < 2:
         raise ConfigError(
             f"Wanted two or more evaluation directories to compare, got {len(directories)}."
@@ -401,10 +409,16 @@ def compare(
         compare_scores(spec, loaded[0][2], rows, (str(directories[0]), str(directory)), seed)
         for (_, _, rows), directory in zip(loaded[1:], directories[1:], strict=True)
     )
-    result = ModelComparisons(pairs, tuple(holm([c.total.p if c.total else 1.0 for c in pairs])))
+    result = ModelComparisons(pairs, _holm_over_models(pairs))
     if out is not None:
         _write(Path(out), result, [results for _, results, _ in loaded])
     return result
+
+
+def _holm_over_models(pairs: Sequence[ModelComparison]) -> tuple[float | None, ...]:
+    """The totals' p-values corrected; None where there is no total."""
+    corrected = iter(holm([c.total.p for c in pairs if c.total]))
+    return tuple(next(corrected) if c.total else None for c in pairs)
 
 
 def _write(out: Path, result: ModelComparisons, results: Sequence[Mapping[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from assay.errors import DataError
 from assay.evaluation.rewardbench import as_prompt, as_response, need, prompt_cluster
 from assay.evaluation.suite import ANSWERS, Item, check_item
-from assay.formats.fields import RowError
+from assay.formats.fields import IDENTICAL, RowError
 from assay.formats.rows import Tally, shape_of
 from assay.types import Comparison
 
@@ -221,7 +221,10 @@ def pairs(rows: Rows, source: str, tally: Tally) -> list[Item]:
         try:
             parsed = shape.parse(row)
         except RowError as error:
-            raise DataError(f"{where}: {error}") from error
+            if error.reason != IDENTICAL:
+                raise DataError(f"{where}: {error}") from error
+            tally.drop(where, IDENTICAL)
+            continue
         if not isinstance(parsed, Comparison):
             raise DataError(
                 f"{where} rates single responses; make preference pairs of them first "
@@ -236,7 +239,7 @@ def _of_comparison(comparison: Comparison, number: int, where: str, tally: Tally
     several = len(comparison.preferences) > 1
     for place, pair in enumerate(comparison.pairs(), start=1):
         if pair.is_tie or pair.chosen == pair.rejected:
-            tally.drop(where, "tie" if pair.is_tie else "identical responses")
+            tally.drop(where, "tie" if pair.is_tie else IDENTICAL)
             continue
         swap = pair.probability < 0.5
         sides = (pair.rejected, pair.chosen) if swap else (pair.chosen, pair.rejected)

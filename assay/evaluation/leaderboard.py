@@ -10,8 +10,8 @@ from typing import Any
 
 from assay.atomic import write_text
 from assay.errors import DataError
-from assay.evaluation.report import page, shown, table
-from assay.evaluation.svg import Mark, rows_chart
+from assay.pages.html import page, shown, table
+from assay.pages.svg import Mark, rows_chart
 
 
 @dataclass(frozen=True)

@@ -278,6 +278,10 @@ def run(config: Evaluate) -> Evaluation:
 
 
 def _check(config: Evaluate) -> None:
+    if config.limit is not None and config.limit < 1:
+        raise ConfigError(f"limit must be at least 1, not {config.limit}.")
+    if config.probes < 0:
+        raise ConfigError(f"probes must be at least 0, not {config.probes}; 0 turns them off.")
     if (config.run is None) == (config.scores is None):
         raise ConfigError("Name either a run to score with or --scores FILE, and not both.")
     if config.out.exists() and not config.out.is_dir():

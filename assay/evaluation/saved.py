@@ -42,7 +42,7 @@ def read_scores(path: str | Path, spec: SuiteSpec, model: str | None = None) -> 
         seen.add((item.subset, item.id))
         items.append(item)
     if not items:
-        raise DataError(f"{path} holds no scores; an evaluation needs items.")
+        raise DataError(f"{path} is empty; an evaluation needs scores.")
     return items
 
 

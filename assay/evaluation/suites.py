@@ -261,7 +261,9 @@ def load_suite(name: str | Path, data: str | Path | None = None, limit: int | No
     items: list[Item] = []
     for part, rows in _parts(source):
         chosen = entry or _recognised(part)
-        items += chosen.read(rows, part, tally)
+        items += chosen.read(_counted(rows, tally), part, tally)
+    if not tally.rows:
+        raise _empty(source)
     if not items:
         raise DataError(f"{source} gave no items; an evaluation needs some.")
     spec = entry.spec if entry else _own_spec(items)
@@ -282,11 +284,17 @@ def _parts(source: str) -> Iterator[tuple[str, Iterator[tuple[int, dict[str, Any
         yield part, iter(read_rows(part))
 
 
+def _counted(rows: Iterator[tuple[int, dict[str, Any]]], tally: Tally) -> Iterator[Any]:
+    for row in rows:
+        tally.rows += 1
+        yield row
+
+
 def _recognised(source: str) -> _Entry:
     """The reader of a user's own file, by the keys of its first row."""
     first = next(iter(read_rows(source)), None)
     if first is None:
-        raise DataError(f"{source} holds no rows; an evaluation needs items.")
+        raise _empty(source)
     row = first[1]
     if {"pair_id", "response_A", "response_B", "label"} <= set(row):
         return _TABLE["judgebench"]
@@ -295,6 +303,10 @@ def _recognised(source: str) -> _Entry:
     if isinstance(row.get("chosen"), list) and "num_correct" in row:
         return _TABLE["rewardbench-2"]
     return _OWN["pairs"]
+
+
+def _empty(source: str) -> DataError:
+    return DataError(f"{source} is empty; an evaluation needs items.")
 
 
 def _own_spec(items: list[Item]) -> SuiteSpec:

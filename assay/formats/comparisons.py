@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any
 
 from assay.formats.fields import (
+    IDENTICAL,
     Row,
     RowError,
     items,
@@ -112,7 +113,7 @@ def _compared(
     if not preferences:
         raise RowError(
             "the compared responses are the same; every comparison needs two different ones",
-            "identical responses",
+            IDENTICAL,
         )
     return Comparison(
         prompt=asked, responses=responses, preferences=preferences, ranking=ranking, **fields
@@ -145,7 +146,7 @@ def _from_preferences(row: Row, asked: Messages, responses: tuple[Messages, ...]
             for side in ("chosen", "rejected")
         ]
         if responses[sides[0]] == responses[sides[1]]:
-            raise RowError("'preferences' compares a response with itself", "identical responses")
+            raise RowError("'preferences' compares a response with itself", IDENTICAL)
         probability = number(item, "probability", 1.0, low=0.0, high=1.0)
         weight = number(item, "weight", 1.0, low=0.0)
         preferences.append(

@@ -23,6 +23,10 @@ PROMPT_ROLES = ("system", "developer", "user")
 _TURNS = {"\n\nHuman:": "user", "\n\nAssistant:": "assistant"}
 
 
+IDENTICAL = "identical responses"
+"""The reason a pair of two equal responses is counted under."""
+
+
 class RowError(DataError):
     """What is wrong with one row, and the short reason it is counted under."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import takewhile
 
 from assay.formats.fields import (
+    IDENTICAL,
     PROMPT_ROLES,
     Row,
     RowError,
@@ -126,7 +127,7 @@ def _check_different(chosen: Messages, rejected: Messages) -> None:
     if chosen == rejected:
         raise RowError(
             "'chosen' and 'rejected' are the same; every pair needs two different responses",
-            "identical responses",
+            IDENTICAL,
         )
 
 

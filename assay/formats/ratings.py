@@ -8,6 +8,7 @@ from typing import Any
 
 from assay.formats.comparisons import from_scores
 from assay.formats.fields import (
+    IDENTICAL,
     Row,
     RowError,
     items,
@@ -113,7 +114,7 @@ def _two(
     if sides[0] == sides[1]:
         raise RowError(
             "the two responses are the same; every pair needs two different ones",
-            "identical responses",
+            IDENTICAL,
         )
     preference = preferred(0, 1, probability, margin, number(row, "weight", 1.0, low=0.0))
     return Comparison(prompt=asked, responses=sides, preferences=(preference,), **fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -168,9 +169,9 @@ def test_probes_edit_one_right_response_a_prompt_and_can_be_turned_off() -> None
     assert without.record["probes"] is None
     assert len(off.seen) == 48
     found = evaluate(on, suite, probed=100)
-    right = {item.conversations()[0].response_text for item in suite.items}
+    right = {repr(item.conversations()[0]) for item in suite.items}
     assert found.record["probes"]
-    prompts = [c.prompt[-1].content for c in on.seen[48:] if c.response_text in right]
+    prompts = [c.prompt[-1].content for c in on.seen[48:] if repr(c) in right]
     assert len(prompts) == len(set(prompts)) == 12
     one = evaluate(Letters(), replace(suite, items=suite.items[:2]), probed=100)
     assert one.record["probes"] is None  # a single prompt has no interval
@@ -186,7 +187,11 @@ def test_progress_is_told_of_scoring_and_probing() -> None:
 
 def test_baselines_are_fitted_on_training_pairs_where_there_are_some() -> None:
     train = [
-        PreferencePair(as_messages(f"Ask {i}"), as_messages("tea " * 9), as_messages("no"))
+        PreferencePair(
+            as_messages(f"Ask {i}", role="user"),
+            as_messages("tea " * 9, role="assistant"),
+            as_messages("no", role="assistant"),
+        )
         for i in range(20)
     ]
     fitted = evaluate(Letters(), made_suite(), train=train, probed=0)
@@ -258,8 +263,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_results(
     again(going_on).save(tmp_path)
     assert not {repr(c) for c in stopped.seen} & {repr(c) for c in going_on.seen[: 48 - 8 * calls]}
     assert timeless(read_results(tmp_path)) == timeless(read_results(whole[1]))
-    for name in ("scores.jsonl",):
-        assert (tmp_path / name).read_bytes() == (whole[1] / name).read_bytes()
+    assert (tmp_path / "scores.jsonl").read_bytes() == (whole[1] / "scores.jsonl").read_bytes()
 
 
 SLOWLY = """
@@ -350,8 +354,6 @@ def test_a_limit_takes_the_first_of_each_subset_of_saved_scores(
 def test_the_verb_evaluates_a_run_calibrates_it_and_keeps_what_was_fitted(
     trained_run: Path, gold_pairs: Any, tmp_path: Path
 ) -> None:
-    import shutil
-
     model = tmp_path / "my-model"
     shutil.copytree(trained_run, model)
     suite, apart = tmp_path / "suite.jsonl", tmp_path / "apart.jsonl"

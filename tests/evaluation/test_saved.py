@@ -144,5 +144,5 @@ def test_an_item_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no scores; an evaluation needs items"):
+    with pytest.raises(DataError, match="is empty; an evaluation needs scores"):
         read_scores(write(tmp_path / "s.jsonl"), PAIRS)

@@ -261,17 +261,19 @@ class AtATime:
         return Scores(np.concatenate([part.reward for part in parts]))
 
 
-def assert_nothing_but_the_model_decides(model: RewardModel, suite: Suite) -> None:
+def assert_nothing_but_the_model_decides(
+    model: RewardModel, suite: Suite, relative: float = 1e-5
+) -> None:
     """Batches of 8 and 64, token budgets and order change nothing against one at a time, in order.
 
-    Rewards agree to 1e-5 of their standard deviation, every decision by more is the same, and so
-    is the printed table.
+    Rewards agree to ``relative`` of their standard deviation, every decision by more is the same,
+    and so is the printed table.
     """
     big = RewardScorer(model, token_budget=100_000)
     wanted = score_suite(AtATime(big, 1), suite).scored
     table = str(figures(suite.spec, wanted))
     alone = np.array([r for item in wanted for r in item.rewards])
-    tolerance = 1e-5 * alone.std()
+    tolerance = relative * alone.std()
     assert tolerance > 0
     order = np.random.default_rng(0).permutation(len(suite.items))
     shuffled = replace(suite, items=tuple(suite.items[i] for i in order))
@@ -336,4 +338,7 @@ def test_batch_and_order_change_nothing_on_a_real_model() -> None:
         pytest.skip(f"{PACKAGED['smollm2-135m'].requirement} is not installed")
     model = RewardModel.from_backbone("smollm2-135m", max_length=512)
     everyday = load_suite(HELDOUT)
-    assert_nothing_but_the_model_decides(model, replace(everyday, items=everyday.items[:60]))
+    sixty = replace(everyday, items=everyday.items[:60])
+    # 30 layers in float32 leave 2.2e-5 under a random head (1.0e-5 under a trained one), and plain
+    # padded batches as much
+    assert_nothing_but_the_model_decides(model, sixty, relative=5e-5)

@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: the frame, tables, and charts as SVG."""

@@ -1,0 +1,81 @@
+"""Charts as SVG: marks where the numbers say, round ticks, labels that cannot break out."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.pages.svg import Mark, line_chart, reliability_chart, round_ticks, rows_chart
+
+
+def dots(svg: str) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r'<circle [^>]*cx="(.*?)" cy="(.*?)"', svg)]
+
+
+def chart(*marks: Mark, low: float = 0.0, high: float = 1.0) -> str:
+    return rows_chart("t", [(str(i), [m]) for i, m in enumerate(marks)], low, high, "share")
+
+
+def test_dots_lie_on_the_axis_in_proportion() -> None:
+    found = dots(chart(*(Mark(v, None, None, "model") for v in (0.0, 0.5, 1.0))))
+    xs = [x for x, _ in found]
+    assert xs[1] == pytest.approx((xs[0] + xs[2]) / 2, abs=0.1)
+    assert [y for _, y in found] == sorted(y for _, y in found)
+    ticks = re.findall(r'<text x="(.*?)" [^>]*>([\d.]+)</text>', chart())
+    by_value = {float(v): float(x) for x, v in ticks}
+    assert by_value[0.0] == pytest.approx(xs[0], abs=0.1)
+    assert by_value[1.0] == pytest.approx(xs[2], abs=0.1)
+
+
+def test_what_lies_outside_is_an_arrowhead_at_the_end() -> None:
+    text = chart(Mark(7.0, -3.0, 9.0, "model"), Mark(0.5, None, None, "model"))
+    assert len(dots(text)) == 1
+    assert 'class="dot model" points=' in text
+
+
+def test_all_charts_are_well_formed_and_named() -> None:
+    evil = '<&"'
+    charts = [
+        rows_chart(evil, [(evil * 20, [Mark(0.5, 0.4, 0.6, "length")])], 0.0, 1.0, evil, 0.5),
+        line_chart(evil, [0.0, 1.0], {"gold": ([0.1, 0.2], [0.0, 0.1], [0.2, 0.3])},
+                   [(0.0, evil)], evil),
+        reliability_chart(evil, [(0.7, 0.65, 0.31, 0.9)]),
+    ]  # fmt: skip
+    for text in charts:
+        root = ElementTree.fromstring(text)
+        assert root.attrib["role"] == "img"
+        assert root.findtext("title") == evil
+
+
+def test_a_flat_line_has_a_range_of_its_own() -> None:
+    text = line_chart("t", [0.0, 1.0], {"a": ([1.0, 1.0], [1.0, 1.0], [1.0, 1.0])}, [], "x")
+    assert "nan" not in text
+    assert "inf" not in text
+
+
+def test_reliability_reaches_down_to_the_lowest_interval() -> None:
+    text = reliability_chart("t", [(0.6, 0.4, 0.18, 0.7)])
+    assert ">0.2<" in text
+    ys = [float(y) for y in re.findall(r'class="bar model"[^>]*y1="(.*?)"', text)]
+    assert max(ys) <= 330.0
+
+
+@given(st.floats(-50, 50), st.floats(0.01, 100))
+def test_ticks_are_round_and_inside(low: float, span: float) -> None:
+    ticks = round_ticks(low, low + span)
+    assert 1 <= len(ticks) <= 12
+    assert all(low - 1e-6 * span <= t <= low + span * (1 + 1e-6) for t in ticks)
+    if len(ticks) > 1:
+        step = ticks[1] - ticks[0]
+        digits = f"{step:.6e}"
+        assert digits[0] in "125"
+        assert float(digits.split("e")[0]) == pytest.approx(int(digits[0]), abs=1e-4)
+
+
+def test_ticks_of_the_usual_axes() -> None:
+    assert round_ticks(0.0, 1.0) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert round_ticks(-0.9, 0.5) == [-0.5, 0.0, 0.5]
