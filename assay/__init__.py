@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from assay.configs import RewardTraining
+    from assay.configs import EnsembleTraining, RewardTraining
     from assay.data.pairs import PreferencePairs
     from assay.errors import AssayError
     from assay.evaluation.compare import compare
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from assay.score.best_of_n import best_of_n
     from assay.score.scorer import load_scorer
     from assay.score.verify import verify
+    from assay.train.ensemble import train_ensemble
     from assay.train.reward import train_reward
     from assay.types import Comparison, Conversation, Message, PreferencePair, Scorer, Scores
 
@@ -27,6 +28,7 @@ _MODULES = {
     "AssayError": "assay.errors",
     "Comparison": "assay.types",
     "Conversation": "assay.types",
+    "EnsembleTraining": "assay.configs",
     "Message": "assay.types",
     "PreferencePair": "assay.types",
     "PreferencePairs": "assay.data.pairs",
@@ -39,6 +41,7 @@ _MODULES = {
     "compare": "assay.evaluation.compare",
     "evaluate": "assay.evaluation.run",
     "load_scorer": "assay.score.scorer",
+    "train_ensemble": "assay.train.ensemble",
     "train_reward": "assay.train.reward",
     "verify": "assay.score.verify",
 }
@@ -47,6 +50,7 @@ __all__ = [
     "AssayError",
     "Comparison",
     "Conversation",
+    "EnsembleTraining",
     "Message",
     "PreferencePair",
     "PreferencePairs",
@@ -59,6 +63,7 @@ __all__ = [
     "compare",
     "evaluate",
     "load_scorer",
+    "train_ensemble",
     "train_reward",
     "verify",
 ]

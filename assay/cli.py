@@ -34,6 +34,7 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "quickstart": Verb("assay.configs:Quickstart", "assay.quickstart:run"),
     "train reward": Verb("assay.configs:TrainReward", "assay.train.run:run"),
+    "train ensemble": Verb("assay.configs:TrainEnsemble", "assay.train.ensemble_run:run"),
     "score": Verb("assay.configs:Score", "assay.score.files:run_score"),
     "best-of-n": Verb("assay.configs:BestOfN", "assay.score.files:run_best_of_n"),
     "evaluate": Verb("assay.configs:Evaluate", "assay.evaluation.run:run"),

@@ -15,6 +15,8 @@ from typing import Literal
 Mode = Literal["frozen", "lora", "full"]
 Truncation = Literal["drop", "truncate-left", "error"]
 Pooling = Literal["last", "mean", "last+mean"]
+Diversity = Literal["heads", "layers", "lora", "seeds", "backbones"]
+AggregatorName = Literal["mean", "median", "worst-case", "mean-std", "mean-variance", "entropic"]
 LossName = Literal["bradley-terry", "margin", "scaled", "plackett-luce"]
 OnBadRow = Literal["error", "skip"]
 
@@ -71,10 +73,15 @@ class RewardTraining:
     """frozen only: keep this many of the backbone's layers. Default: 80 % of them."""
     pooling: Pooling = "last"
     """frozen only: which states the head reads. Only 'last' gives a standard checkpoint."""
+    laplace: bool = False
+    """frozen only: keep the posterior of the head (last-layer Laplace), so that every reward comes
+    with a standard deviation."""
     lora_rank: int = 16
     """Rank of the LoRA adapters."""
     lora_alpha: int = 32
     """Scale of the LoRA adapters."""
+    lora_layers: int | None = None
+    """lora only: adapt so many of the upper layers. Default: all."""
     engine: Literal["auto", "tree", "padded"] = "auto"
     """auto probes the prefix-shared engine against the padded forward and uses it if both agree."""
     trackers: tuple[str, ...] = ()
@@ -82,8 +89,8 @@ class RewardTraining:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainReward(RewardTraining):
-    """Train an outcome reward model on preference pairs or rankings."""
+class TrainingRun:
+    """Which data a training run reads, how it splits and cuts them, and where it writes."""
 
     data: tuple[str, ...]
     """Files, directories or hub names of preference data."""
@@ -95,10 +102,6 @@ class TrainReward(RewardTraining):
     """Share of the prompts held out when no held-out data is given."""
     split_seed: int | None = None
     """Seeds the held-out split. Default: the seed."""
-    backbone: str = "smollm2-135m"
-    """smollm2-135m, gemma3-270m, minilm-l6, a directory, or a hub name."""
-    from_run: str | None = field(default=None, metadata={"key": "from"})
-    """Go on from this reward model instead of a backbone."""
     max_length: int = 1024
     """Longest conversation in tokens."""
     truncation: Truncation = "drop"
@@ -109,12 +112,67 @@ class TrainReward(RewardTraining):
     """Use only the first so many comparisons."""
     resume: bool = False
     """Go on from the last resume point in the run directory."""
-    push_to_hub: str | None = None
-    """Upload the finished run to this hub repository."""
     threads: int | None = None
     """CPU threads. Default: all cores."""
     json: bool = False
     """Print the result as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReward(RewardTraining, TrainingRun):
+    """Train an outcome reward model on preference pairs or rankings."""
+
+    backbone: str = "smollm2-135m"
+    """smollm2-135m, gemma3-270m, minilm-l6, a directory, or a hub name."""
+    from_run: str | None = field(default=None, metadata={"key": "from"})
+    """Go on from this reward model instead of a backbone."""
+    push_to_hub: str | None = None
+    """Upload the finished run to this hub repository."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleTraining(RewardTraining):
+    """How the members of an ensemble are made different, trained, and made one again."""
+
+    members: int = 5
+    """How many members."""
+    diversity: Diversity = "layers"
+    """What makes members differ. heads: frozen heads on bootstraps of the prompts. layers: frozen
+    heads that read other layers and poolings. lora: adapters above shared lower layers. seeds:
+    whole members with other seeds. backbones: one member on each backbone."""
+    bootstrap: bool = True
+    """heads, layers: each member draws its training prompts with replacement."""
+    feature_share: float = 1.0
+    """heads, layers: the share of the features each member sees, drawn at random."""
+    l2_spread: float = 1.0
+    """heads, layers: members' L2 penalties spread over this factor around l2, evenly on a log
+    scale."""
+    views: tuple[str, ...] = ()
+    """layers: what the members read, LAYER or LAYER:POOLING, in turn, the deepest first. Default:
+    last states after 0.8 of the layers, then depths from 0.4 to 0.8, last and mean in turn."""
+    shared_layers: float = 0.67
+    """lora: the share of the layers, from below, that members share and leave as they are."""
+    aggregator: AggregatorName = "mean"
+    """How members' rewards become one: mean, median, worst-case, mean-std, mean-variance or
+    entropic. It can be changed at scoring."""
+    strength: float = 1.0
+    """k of mean - k std, λ of mean - λ variance, or β of entropic."""
+    ddof: int = 0
+    """Taken off the number of members in their variance: 0 or 1."""
+    weight_average: bool = False
+    """Also write RUN/average, one model with the members' mean weights (WARM)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainEnsemble(EnsembleTraining, TrainingRun):
+    """Train an ensemble of reward models, and measure how different its members are."""
+
+    backbone: tuple[str, ...] = ("smollm2-135m",)
+    """smollm2-135m, gemma3-270m, minilm-l6, directories, or hub names; several with diversity
+    backbones."""
+    shifted: tuple[str, ...] = ()
+    """Preference data unlike the training data, on which diversity is measured too. Default: the
+    bundled everyday questions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +190,10 @@ class Score:
     and counts them."""
     token_budget: int = TOKEN_BUDGET
     """Most tokens in one forward pass."""
+    aggregator: AggregatorName | None = None
+    """How the members of an ensemble become one reward. Default: as it was saved."""
+    strength: float | None = None
+    """Of the aggregator: k of mean-std, λ of mean-variance, β of entropic. Default: as saved."""
     threads: int | None = None
     """CPU threads. Default: all cores."""
     json: bool = False
@@ -150,8 +212,8 @@ class Evaluate:
     run: str | None = field(default=None, metadata={"positional": True})
     """A run directory, a reward-model directory, or a hub name; not with scores."""
     suite: str
-    """rewardbench, rewardbench-2, rm-bench, judgebench, llmbar, rmb, hh, ppe-correctness, or a file
-    of pairs or of one right response among N."""
+    """rewardbench, rewardbench-2, rm-bench, judgebench, llmbar, rmb, hh, ppe-correctness, with
+    scores also processbench and prmbench, or a file of pairs or of one right response among N."""
     data: str | None = None
     """The suite's rows: a file or directory in the published layout, or a hub name. Default: the
     suite's own place on the hub."""
@@ -174,6 +236,10 @@ class Evaluate:
     """What happens to conversations over the contract's max_length; all are counted."""
     token_budget: int = TOKEN_BUDGET
     """Most tokens in one forward pass."""
+    aggregator: AggregatorName | None = None
+    """How the members of an ensemble become one reward. Default: as it was saved."""
+    strength: float | None = None
+    """Of the aggregator: k of mean-std, λ of mean-variance, β of entropic. Default: as saved."""
     limit: int | None = None
     """Use only the first so many items of each subset; the suite is then marked partial."""
     seed: int = 0

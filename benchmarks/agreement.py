@@ -23,8 +23,8 @@ from assay.models.backbones import head_of, initialise_head
 from assay.models.reward_model import RewardModel, pad_right
 from assay.models.scoring import score_conversations
 from assay.score.best_of_n import best_of_n
-from assay.score.scorer import RewardScorer, load_scorer
-from assay.types import Comparison, Conversation
+from assay.score.scorer import load_scorer
+from assay.types import Comparison, Conversation, Scorer
 
 TOLERANCE = 1e-4
 
@@ -121,7 +121,7 @@ def own_ways(model: RewardModel, conversations: list[Conversation]) -> dict[str,
     return found
 
 
-def best_of_each(scorer: RewardScorer, comparisons: list[Comparison]) -> Rewards:
+def best_of_each(scorer: Scorer, comparisons: list[Comparison]) -> Rewards:
     """Rewards as best-of-n gives them."""
     best = best_of_n(scorer, [c.prompt for c in comparisons], [c.responses for c in comparisons])
     return np.concatenate([b.rewards for b in best])

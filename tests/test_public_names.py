@@ -15,6 +15,7 @@ PUBLIC_NAMES = [
     "AssayError",
     "Comparison",
     "Conversation",
+    "EnsembleTraining",
     "Message",
     "PreferencePair",
     "PreferencePairs",
@@ -27,6 +28,7 @@ PUBLIC_NAMES = [
     "compare",
     "evaluate",
     "load_scorer",
+    "train_ensemble",
     "train_reward",
     "verify",
 ]

@@ -70,10 +70,11 @@ def chance(
         if np.isfinite(known).all():
             return float(np.mean(known))
     rng = np.random.default_rng(seed)
+    draw = rng.random if measure.of_steps else rng.normal
 
     def drawn() -> float:
         return measure(
-            [replace(i, rewards=tuple(rng.normal(size=len(i.rewards)).tolist())) for i in items]
+            [replace(i, rewards=tuple(draw(size=len(i.rewards)).tolist())) for i in items]
         )
 
     return float(np.mean([drawn() for _ in range(draws)]))

@@ -33,6 +33,7 @@ from assay.stats import (
     estimate_mean,
     holm,
     jackknife,
+    jackknife_of_sums,
     mcnemar,
     paired_bootstrap_p,
     permutation_p,
@@ -242,13 +243,13 @@ def compare_scores(
     }
     if missing_subsets(spec, counts):
         total = None
-    elif spec.subsets:
+    elif spec.subsets and not spec.overall:
         total = weighted(subset_shares(spec, list(spec.sections) or list(spec.subsets), counts))
-    else:  # a user's own file has no fixed subsets: its total is over all items
-        every = _difference(spec.measure, a, b)
+    else:  # over all items: so of a user's own file, which has no fixed subsets
+        measure = spec.overall or spec.measure
+        every = _difference(measure, a, b)
         p = t_test(every)
-        value_a, value_b = spec.measure(a), spec.measure(b)
-        total = Difference(value_a, value_b, every.figure((-1.0, 1.0)), p, p)
+        total = Difference(measure(a), measure(b), every.figure((-1.0, 1.0)), p, p)
     return ModelComparison(
         suite=spec.title,
         name_a=names[0],
@@ -266,6 +267,13 @@ def _difference(measure: Measure, a: Sequence[ScoredItem], b: Sequence[ScoredIte
     clusters = [item.cluster for item in a]
     if measure.of_item is not None:
         return estimate_mean(np.subtract(measure.values(b), measure.values(a)), clusters)
+    of_counts = measure.of_counts
+    if of_counts is not None:
+        both = np.concatenate([measure.sums(a), measure.sums(b)], axis=1)
+        half = both.shape[1] // 2
+        return jackknife_of_sums(
+            both, lambda sums: of_counts(sums[..., half:]) - of_counts(sums[..., :half]), clusters
+        )
     return jackknife(
         lambda kept: measure([b[i] for i in kept]) - measure([a[i] for i in kept]), clusters
     )

@@ -33,7 +33,18 @@ NAMES = {
 
 def report_page(results: Results, path: str | Path) -> Path:
     """Write the report of an evaluation."""
-    blocks = (_headline, _suite, _styles, _calibration, _length, _probes, _best_of_n, _examples)
+    blocks = (
+        _headline,
+        _suite,
+        _steps,
+        _styles,
+        _calibration,
+        _uncertainty,
+        _length,
+        _probes,
+        _best_of_n,
+        _examples,
+    )
     body = "".join(block(results) for block in (*blocks, _how))
     write_text(path, page(f"{results['title']}: {results['model']}", body))
     return Path(path)
@@ -67,12 +78,13 @@ def _headline(results: Results) -> str:
         beside.append(f"chance {others['chance']:.3f}")
     text = f"On the same items: {', '.join(beside)}. " if beside else ""
     detectable = results["minimum_detectable_difference"]
-    text += (
-        "So few items tell no two models apart."
-        if detectable is None
-        else f"Another model must differ by about {detectable:.3f} for a paired comparison to show "
-        "it (power 80 %, models disagreeing on a fifth of the items)."
-    )
+    if results["rewards_of"] == "responses":
+        text += (
+            "So few items tell no two models apart."
+            if detectable is None
+            else f"Another model must differ by about {detectable:.3f} for a paired comparison to "
+            "show it (power 80 %, models disagreeing on a fifth of the items)."
+        )
     return (
         f"<h1>{escape(results['title'])}</h1>"
         f'<p class="soft">{escape(results["model"])}</p>{head}<p>{escape(text)}</p>'
@@ -156,6 +168,26 @@ def _styles(results: Results) -> str:
     )
 
 
+def _steps(results: Results) -> str:
+    parts = results.get("steps")
+    if not parts:
+        return ""
+    names = {
+        "error_accuracy": "first error named",
+        "sound_accuracy": "sound solutions passed",
+        "f1": "F1 of right steps",
+        "negative_f1": "F1 of wrong steps",
+    }
+    rows = [
+        [subset, *(shown(figures[name]) for name in names)] for subset, figures in parts.items()
+    ]
+    return "<h2>Steps</h2>" + table(
+        "What the numbers above are made of, with 95 % intervals over problems.",
+        ["", *names.values()],
+        rows,
+    )
+
+
 def _calibration(results: Results) -> str:
     block = results.get("calibration")
     if not block or not block["bins"]:
@@ -188,6 +220,23 @@ def _calibration(results: Results) -> str:
         + table("Bins of equal mass.", ["confidence", "share right", "95 % interval", "n"], rows)
         + "</details>"
     )  # fmt: skip
+
+
+def _uncertainty(results: Results) -> str:
+    block = results.get("uncertainty")
+    if not block:
+        return ""
+    share = f"{block['rejected_share']:.0%}"
+    rows = [
+        ["correlation of doubt with error", shown(block["error_correlation"], signed=True)],
+        [f"without the {share} most doubtful items", shown(block["kept"])],
+        ["gain over all items", shown(block["gain"], signed=True)],
+    ]
+    return (
+        "<h2>Uncertainty</h2><p>Does the deviation of the rewards warn of errors? Doubt is the "
+        "deviation of the two best rewards over their difference.</p>"
+        + table("All items; above 0 the deviation is worth something.", ["", "value"], rows)
+    )
 
 
 def _length(results: Results) -> str:
@@ -342,7 +391,7 @@ def _how(results: Results) -> str:
     ]
     facts = {
         "data": results["source"],
-        "items": f"{results['items']:,} with {results['responses']:,} responses",
+        "items": f"{results['items']:,} with {results['responses']:,} {results['rewards_of']}",
         "tie rule": f"{results['tie_rule']}; {results['ties']:,} items had tied rewards",
         "dropped": gone,
         "truncated responses": f"{results['truncated']:,}",

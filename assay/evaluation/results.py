@@ -19,6 +19,7 @@ from assay.stats import (
     design_effect,
     estimate_mean,
     jackknife,
+    jackknife_of_sums,
     minimum_detectable_difference,
     wilson,
 )
@@ -81,7 +82,12 @@ class SuiteFigures:
 
     @property
     def detectable(self) -> float:
-        """The smallest difference of two models that these items show in four of five cases."""
+        """The smallest difference of two models that these items show in four of five cases.
+
+        ``nan`` where items are few, and for step suites: the formula wants right or wrong items.
+        """
+        if self.spec.measure.of_steps:
+            return float("nan")
         return minimum_detectable_difference(self.effective_items, DISCORDANCE)
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,6 +98,7 @@ class SuiteFigures:
         return {
             "items": self.items,
             "responses": self.responses,
+            "rewards_of": "steps" if self.spec.measure.of_steps else "responses",
             "ties": self.ties,
             "complete": self.complete,
             "missing": {name: list(counts) for name, counts in self.missing.items()},
@@ -125,13 +132,15 @@ class SuiteFigures:
             accuracy = str(part.accuracy)
             lines.append(f"{name:{width}}{accuracy:<32}{figures}{chance:>10}{note}")
         ties = f"{self.ties:,} items with tied rewards ({self.spec.measure.ties})"
-        apart = (
-            "so few items tell no two models apart"
-            if np.isnan(self.detectable)
-            else f"another model must differ by about {self.detectable:.3f} to be told apart"
-        )
-        lines += ["", f"{ties}; {apart}"]
+        lines += ["", f"{ties}{self._apart()}"]
         return "\n".join(lines)
+
+    def _apart(self) -> str:
+        if self.spec.measure.of_steps:
+            return ""
+        if np.isnan(self.detectable):
+            return "; so few items tell no two models apart"
+        return f"; another model must differ by about {self.detectable:.3f} to be told apart"
 
     def _head(self) -> str:
         if self.total:
@@ -206,7 +215,13 @@ def figures(
     everything = _all_items(spec, specs, scored, baselines or {}, random, by_subset)
     total = None
     if not missing:
-        total = _total(spec, sections, estimates, base, random) if spec.subsets else everything
+        total = everything
+        if spec.overall:
+            total = Part(
+                _subset_figure(spec.overall, scored, subset_estimate(spec.overall, scored))
+            )
+        elif spec.subsets:
+            total = _total(spec, sections, estimates, base, random)
     return SuiteFigures(
         spec=spec,
         subsets=subsets,
@@ -236,7 +251,7 @@ def grouped(scored: Sequence[ScoredItem]) -> dict[str, list[ScoredItem]]:
 
 
 def is_tied(item: ScoredItem) -> bool:
-    """Whether a right and a wrong response have the same reward."""
+    """Whether a right and a wrong response (or step) have the same reward."""
     return bool(set(item.right) & set(item.wrong))
 
 
@@ -254,6 +269,8 @@ def subset_estimate(measure: Measure, items: Sequence[ScoredItem]) -> Estimate:
     clusters = [item.cluster for item in items]
     if measure.of_item is not None:
         return estimate_mean(measure.values(items), clusters)
+    if measure.of_counts is not None:
+        return jackknife_of_sums(measure.sums(items), measure.of_counts, clusters)
     return jackknife(lambda kept: measure([items[i] for i in kept]), clusters)
 
 
@@ -280,7 +297,8 @@ def effective_items(spec: SuiteSpec, by_subset: Mapping[str, Sequence[ScoredItem
 
 def _subset_figure(measure: Measure, items: Sequence[ScoredItem], estimate: Estimate) -> Figure:
     if measure.of_item is None:
-        return estimate.figure()
+        # an F1 is a share, the Ties score may be a little more than 1
+        return estimate.figure((0.0, 1.0) if measure.of_counts else None)
     figure = estimate.figure((0.0, 1.0))
     if figure.low == figure.high or np.isnan(figure.low):
         # every cluster says the same, so the error is unknown, not zero

@@ -19,8 +19,10 @@ from assay.evaluation.best_of_n import curve_of_suite
 from assay.evaluation.calibration import Calibration
 from assay.evaluation.results import SuiteFigures, figures, grouped
 from assay.evaluation.scoring import JOURNAL, ScoredSuite, score_suite
+from assay.evaluation.steps import step_figures
 from assay.evaluation.suite import Item, ScoredItem, Suite, SuiteSpec
 from assay.evaluation.suites import RM_BENCH, load_suite, style_levels, style_matrix, suite_spec
+from assay.evaluation.uncertainty import uncertainty_figures
 from assay.types import Conversation, PreferencePair, Scorer
 
 if TYPE_CHECKING:
@@ -113,17 +115,18 @@ def evaluate(
         for name, part in grouped(rows).items()
     }
     found = figures(suite.spec, rows, answers, random)
+    of_steps = suite.spec.measure.of_steps
     fitted = None
     if calibrate_on is not None and scorer is not None:
         fitted = calibration.fit_calibration(
             score_suite(scorer, calibrate_on, progress=progress).scored,
             shown_name(calibrate_on.source),
         )
-    length = probes.length_figures(rows, seed)
+    length = None if of_steps else probes.length_figures(rows, seed)
     if length is not None and fitted is not None:
         length["calibrated"] = calibration.calibrated_lengths(rows, fitted)
     dropped = {**suite.dropped, "longer than max_length": scored.dropped_items}
-    curve = curve_of_suite(rows, seed)
+    curve = None if of_steps else curve_of_suite(rows, seed)
     record = {
         "schema": SCHEMA,
         "suite": suite.spec.name,
@@ -140,12 +143,14 @@ def evaluate(
         "dropped_responses": scored.dropped_responses,
         "truncated": scored.truncated,
         **found.to_dict(),
-        "calibration": calibration.calibration_figures(rows, fitted, seed),
+        "calibration": (None if of_steps else calibration.calibration_figures(rows, fitted, seed)),
+        "uncertainty": uncertainty_figures(suite.spec, rows, seed),
         "length": length,
         "formats": probes.format_figures(items, rows) if items else None,
         "probes": _probes(scorer, items, probed, seed, progress) if scorer and items else None,
         "best_of_n": curve.to_dict() if curve else None,
         **_styles(suite.spec, rows),
+        "steps": _steps(suite.spec, rows),
         "examples": _examples(items, rows),
         "directory": str(directory) if directory else None,
     }
@@ -226,6 +231,16 @@ def _styles(spec: SuiteSpec, rows: Sequence[ScoredItem]) -> dict[str, Any]:
     return {"style_matrix": matrix, "levels": levels}
 
 
+def _steps(spec: SuiteSpec, rows: Sequence[ScoredItem]) -> dict[str, Any] | None:
+    if not spec.measure.of_steps:
+        return None
+    found = step_figures(rows, spec)
+    return {
+        subset: {name: figure.to_dict() for name, figure in parts.items()}
+        for subset, parts in found.items()
+    }
+
+
 def _examples(items: Sequence[Item], rows: Sequence[ScoredItem]) -> list[dict[str, Any]]:
     """The items whose right response lies farthest below a wrong one."""
     gaps = [min(row.right) - max(row.wrong) for row in rows]
@@ -294,6 +309,8 @@ def _check(config: Evaluate) -> None:
         raise ConfigError("--save-calibration keeps what --calibrate-on fits; name its pairs too.")
     if config.save_calibration and config.run and not Path(config.run).is_dir():
         raise ConfigError(f"{config.run} is no directory to keep a calibration in.")
+    if config.scores is not None and (config.aggregator or config.strength is not None):
+        raise ConfigError("An aggregator is for an ensemble; saved scores are what they are.")
     if config.scores is not None and config.calibrate_on:
         raise ConfigError("--calibrate-on scores pairs with a model; saved scores have none.")
 
@@ -326,7 +343,13 @@ def _from_model(config: Evaluate, progress: Report) -> Evaluation:
     if config.threads:
         torch.set_num_threads(config.threads)
     suite = load_suite(config.suite, config.data, config.limit)
-    scorer = load_scorer(config.run, token_budget=config.token_budget, truncation=config.truncation)
+    scorer = load_scorer(
+        config.run,
+        token_budget=config.token_budget,
+        truncation=config.truncation,
+        aggregator=config.aggregator,
+        strength=config.strength,
+    )
     calibrate_on = load_suite(config.calibrate_on) if config.calibrate_on else None
     return evaluate(
         scorer,

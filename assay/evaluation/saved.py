@@ -11,13 +11,16 @@ from typing import Any
 
 from assay.errors import DataError
 from assay.evaluation.rewardbench import ties_prompt
+from assay.evaluation.steps import check_steps, labels_to_first_error, marks_of_error_steps
 from assay.evaluation.suite import ScoredItem, SuiteSpec, check_item, check_rewards
 from assay.formats.files import numbering, read_rows
 
 Row = Mapping[str, Any]
 _LAYOUTS = (
     "id, subset, rewards, correct (assay); subset, scores_chosen, scores_rejected (RewardBench 1); "
-    "id, subset, scores, num_correct (RewardBench 2); pair_id, score_A, score_B, label (JudgeBench)"
+    "id, subset, scores, num_correct (RewardBench 2); pair_id, score_A, score_B, label "
+    "(JudgeBench); id, rewards, label (ProcessBench); idx, rewards, classification, error_steps "
+    "(PRMBench)"
 )
 
 
@@ -57,10 +60,20 @@ def _item(row: Row, where: str, spec: SuiteSpec, number: int) -> ScoredItem:
         )
     subset = spec.subset(item.subset) if not spec.subsets else _known(spec, item.subset, where)
     one = subset.measure.one_correct
-    check_item(item.id, item.correct, len(item.rewards), where, one_correct=one)
+    if subset.measure.of_steps:
+        check_steps(item, where)
+    else:
+        check_item(item.id, item.correct, len(item.rewards), where, one_correct=one)
     if item.lengths is not None and len(item.lengths) != len(item.rewards):
         raise DataError(
             f"{where}: item {item.id!r} has {len(item.lengths)} lengths for "
+            f"{len(item.rewards)} rewards."
+        )
+    if item.stds is not None and (
+        len(item.stds) != len(item.rewards) or not all(s >= 0 for s in item.stds)
+    ):
+        raise DataError(
+            f"{where}: 'stds' of item {item.id!r} must be one number of 0 or more for each of its "
             f"{len(item.rewards)} rewards."
         )
     return item
@@ -88,6 +101,7 @@ def _ours(row: Row, where: str, number: int) -> ScoredItem:
         cluster=str(row.get("cluster") or _cluster(subset, id, where)),
         lengths=tuple(row["lengths"]) if row.get("lengths") is not None else None,
         tags=dict(row.get("tags") or {}),
+        stds=tuple(row["stds"]) if row.get("stds") is not None else None,
     )
 
 
@@ -111,6 +125,29 @@ def _rewardbench_2(row: Row, where: str, number: int) -> ScoredItem:
     return ScoredItem(id, subset, rewards, correct, _cluster(subset, id, where))
 
 
+def _first_error(row: Row, where: str, number: int) -> ScoredItem:
+    id = str(row["id"])
+    # ProcessBench's ids begin with the subset: gsm8k-17
+    subset = str(row.get("subset") or id.rpartition("-")[0])
+    rewards = _step_rewards(row, id, where)
+    correct = labels_to_first_error(row["label"], len(rewards), where)
+    return ScoredItem(id, subset, rewards, correct, f"{subset}/{id}")
+
+
+def _error_steps(row: Row, where: str, number: int) -> ScoredItem:
+    id, subset = str(row["idx"]), str(row["classification"])
+    rewards = _step_rewards(row, id, where)
+    correct = marks_of_error_steps(row["error_steps"], len(rewards), where)
+    # variants of one problem share its number, as in circular_prm_test_p1_0
+    return ScoredItem(id, subset, rewards, correct, id.removeprefix(f"{subset}_"))
+
+
+def _step_rewards(row: Row, id: str, where: str) -> tuple[float, ...]:
+    if not isinstance(row["rewards"], list):
+        raise DataError(f"{where}: 'rewards' must be a list of one number a step.")
+    return check_rewards(id, row["rewards"], where)
+
+
 def _judgebench(row: Row, where: str, number: int) -> ScoredItem:
     if row["label"] not in ("A>B", "B>A"):
         raise DataError(f"{where}: 'label' is {row['label']!r}; wanted 'A>B' or 'B>A'.")
@@ -122,6 +159,8 @@ def _judgebench(row: Row, where: str, number: int) -> ScoredItem:
 
 _PARSERS: dict[tuple[str, ...], Callable[[Row, str, int], ScoredItem]] = {
     ("id", "subset", "rewards", "correct"): _ours,
+    ("id", "rewards", "label"): _first_error,
+    ("idx", "rewards", "classification", "error_steps"): _error_steps,
     ("subset", "scores_chosen", "scores_rejected"): _rewardbench_1,
     ("id", "subset", "scores"): _rewardbench_2,
     ("pair_id", "score_A", "score_B", "label"): _judgebench,

@@ -104,19 +104,26 @@ def _score(scorer: Scorer, items: Sequence[Item]) -> dict[str, Any]:
             f"The scorer gave rewards of shape {rewards.shape} for {len(once)} conversations; "
             "wanted one reward each."
         )
-    reward_of = dict(zip(once, rewards.tolist(), strict=True))
+    stds = np.zeros(len(once)) if scores.std is None else np.asarray(scores.std, dtype=np.float64)
+    reward_of = dict(zip(once, zip(rewards.tolist(), stds.tolist(), strict=True), strict=True))
     of_keys = iter(keys)
-    rows = []
+    window: dict[str, Any] = {"rewards": [], "truncated": int(scores.truncated)}
+    if scores.std is not None:
+        window["stds"] = []
     for item, group in zip(items, conversations, strict=True):
         mine = [reward_of[key] for key in islice(of_keys, len(group))]
-        if any(map(math.isinf, mine)):
+        if any(math.isinf(reward) for reward, _ in mine):
             raise DataError(f"The scorer gave item {item.id!r} an infinite reward.")
-        rows.append([json_number(reward) for reward in mine])
-    return {"rewards": rows, "truncated": int(scores.truncated)}
+        window["rewards"].append([json_number(reward) for reward, _ in mine])
+        if scores.std is not None:
+            window["stds"].append([json_number(std) for _, std in mine])
+    return window
 
 
 def _collected(items: Sequence[Item], windows: Sequence[Mapping[str, Any]]) -> ScoredSuite:
     rows = [rewards for window in windows for rewards in window["rewards"]]
+    nothing: list[None] = [None] * len(rows)
+    deviations = [s for w in windows for s in w.get("stds", nothing[: len(w["rewards"])])]
     scored = tuple(
         ScoredItem(
             id=item.id,
@@ -126,8 +133,9 @@ def _collected(items: Sequence[Item], windows: Sequence[Mapping[str, Any]]) -> S
             cluster=item.cluster,
             lengths=lengths_of(item),
             tags=item.tags,
+            stds=tuple(stds) if stds is not None else None,
         )
-        for item, rewards in zip(items, rows, strict=True)
+        for item, rewards, stds in zip(items, rows, deviations, strict=True)
         if None not in rewards
     )
     return ScoredSuite(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assay.errors import DataError
 from assay.types import Conversation, Messages
@@ -48,7 +49,8 @@ class Item:
 class ScoredItem:
     """The rewards of an item's responses: one line of ``scores.jsonl``.
 
-    ``lengths`` are the characters of each response, None where saved scores came without texts.
+    ``lengths`` are the characters of each response, None where saved scores came without texts;
+    ``stds`` the rewards' standard deviations, None where the scorer gives none.
     """
 
     id: str
@@ -58,6 +60,7 @@ class ScoredItem:
     cluster: str
     lengths: tuple[int, ...] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    stds: tuple[float, ...] | None = None
 
     def to_row(self) -> dict[str, Any]:
         """The line of ``scores.jsonl``."""
@@ -70,6 +73,8 @@ class ScoredItem:
         }
         if self.lengths is not None:
             row["lengths"] = list(self.lengths)
+        if self.stds is not None:
+            row["stds"] = list(self.stds)
         return {**row, "tags": dict(self.tags)} if self.tags else row
 
     @property
@@ -88,7 +93,8 @@ class Measure:
     """How the items of a subset become one number.
 
     Either ``of_item`` gives each item a value and the subset's number is their mean, or
-    ``of_subset`` takes all items at once; its interval is then the jackknife's over clusters.
+    ``of_subset`` takes all items at once, or ``of_counts`` takes the sums of the items' ``counts``;
+    the interval of the latter two is the jackknife's over clusters.
     """
 
     name: str
@@ -96,10 +102,20 @@ class Measure:
     """What equal rewards count, in words: the suite's tie rule."""
     of_item: Callable[[ScoredItem], float] | None = None
     of_subset: Callable[[Sequence[ScoredItem]], float] | None = None
+    counts: Callable[[ScoredItem], Sequence[float]] | None = None
+    of_counts: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+    """From sums ``(..., m)`` to numbers ``(...)``."""
     chance: Callable[[ScoredItem], float] | None = None
     """What a scorer of random rewards expects of an item; None where no such number is known."""
     one_correct: bool = False
     """Whether an item must have exactly one right response."""
+    of_steps: bool = False
+    """Whether rewards are of the steps of a solution: probabilities that each is right."""
+
+    def sums(self, items: Sequence[ScoredItem]) -> NDArray[np.float64]:
+        """The counts of each item, ``(n, m)``."""
+        assert self.counts is not None
+        return np.array([self.counts(item) for item in items], dtype=np.float64)
 
     def values(self, items: Sequence[ScoredItem]) -> list[float]:
         """One value an item."""
@@ -110,6 +126,8 @@ class Measure:
         """The subset's number."""
         if self.of_subset is not None:
             return self.of_subset(items)
+        if self.of_counts is not None:
+            return float(self.of_counts(self.sums(items).sum(axis=0)))
         return float(np.mean(self.values(items)))
 
 
@@ -158,6 +176,8 @@ class SuiteSpec:
     sections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     total_weights: Mapping[str, float] | None = None
     """Weight of each section (or subset) in the total. Default: equal."""
+    overall: Measure | None = None
+    """How the total is counted where it is no mean of sections: over all items at once."""
     hub: str | None = None
     """The data set on the hub, as ``owner/name[:config][@split]``."""
     note: str = ""

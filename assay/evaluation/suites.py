@@ -23,6 +23,7 @@ from assay.evaluation.rewardbench import (
     rewardbench2_items,
     rewardbench_items,
 )
+from assay.evaluation.steps import STEP_SUITES
 from assay.evaluation.suite import (
     PAIRS_HALF,
     PAIRS_STRICT,
@@ -221,7 +222,7 @@ _OWN = {
     )
 }
 
-SUITES = tuple(_TABLE)
+SUITES = (*_TABLE, *STEP_SUITES)
 """Names of the published suites."""
 
 
@@ -231,6 +232,8 @@ def suite_spec(name: str) -> SuiteSpec:
     Raises:
         DataError: If there is no such suite.
     """
+    if name in STEP_SUITES:
+        return STEP_SUITES[name]
     entry = _TABLE.get(name) or _OWN.get(name)
     if entry is None:
         close = get_close_matches(name, SUITES)
@@ -251,6 +254,11 @@ def load_suite(name: str | Path, data: str | Path | None = None, limit: int | No
         DataError: If the suite is unknown, a row is not of its layout, or nothing is left.
     """
     text = str(name)
+    if text in STEP_SUITES:
+        raise DataError(
+            f"{STEP_SUITES[text].title} counts the rewards of steps, which an outcome model does "
+            "not give; pass a process model's with --scores."
+        )
     entry = _TABLE.get(text)
     if entry is None and not Path(text).expanduser().exists():
         suite_spec(text)

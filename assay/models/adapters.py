@@ -5,28 +5,44 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from assay.models.backbones import head_name
+from assay.errors import ConfigError
+from assay.models.backbones import head_name, layer_list
 from assay.models.reward_model import RewardModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def add_lora(model: RewardModel, *, rank: int, alpha: int, seed: int) -> None:
-    """Put LoRA adapters on all linear layers in place; only they and the head stay trainable.
+def add_lora(
+    model: RewardModel, *, rank: int, alpha: int, seed: int, layers: int | None = None
+) -> None:
+    """Put LoRA adapters on linear layers in place; only they and the head stay trainable.
 
     Embeddings are not adapted, and the head is named in ``modules_to_save``, so it is trained and
     saved.
+
+    Args:
+        layers: Adapt so many of the upper transformer layers. Default: every linear layer.
+
+    Raises:
+        ConfigError: If the backbone has not so many.
     """
     import torch
     from peft import LoraConfig, TaskType, get_peft_model
 
     network = model.network
     prefix = network.base_model_prefix
+    adapted_modules = set(network.base_model.modules())
+    if layers is not None:
+        stack = layer_list(network.base_model)
+        if layers > len(stack):
+            raise ConfigError(f"lora_layers is {layers}, and the backbone has {len(stack)}.")
+        adapted_modules = {m for layer in stack[len(stack) - layers :] for m in layer.modules()}
     targets = [
         f"{prefix}.{name}"
         for name, module in network.base_model.named_modules()
-        if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+        if module in adapted_modules
+        and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
     ]
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS,

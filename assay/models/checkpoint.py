@@ -248,7 +248,12 @@ def _local(name: str | Path) -> Path:
         ) from error
 
 
-def _read_json(path: Path, *keys: str) -> dict[str, Any]:
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """A JSON record that must have some keys.
+
+    Raises:
+        CheckpointError: If it cannot be read or lacks one.
+    """
     try:
         record: dict[str, Any] = json.loads(path.read_text())
         missing = [k for k in keys if k not in record]
@@ -262,7 +267,13 @@ def _read_json(path: Path, *keys: str) -> dict[str, Any]:
 
 
 def _load_own(path: Path) -> RewardModel:
-    record = _read_json(path / ASSAY_FILE, "format", "contract", "standard", "backbone")
+    record = read_json(path / ASSAY_FILE, "format")
+    if record.get("kind") == "ensemble":
+        raise CheckpointError(
+            f"{path} is an ensemble, and one reward model is wanted; name one of its parts, such "
+            f"as {path / 'part-0'}."
+        )
+    record = read_json(path / ASSAY_FILE, "contract", "standard", "backbone")
     if record["format"] != FORMAT:
         raise CheckpointError(
             f"{path} has format {record['format']!r} where this assay reads {FORMAT}; "
@@ -342,7 +353,7 @@ def load_foreign(path: Path, name: str) -> RewardModel:
 
 
 def _num_labels(path: Path) -> int:
-    config = _read_json(path / "config.json")
+    config = read_json(path / "config.json")
     architectures = config.get("architectures") or [""]
     if not str(architectures[0]).endswith("ForSequenceClassification"):
         raise CheckpointError(

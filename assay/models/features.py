@@ -22,6 +22,7 @@ from assay.formats.files import cache_dir
 from assay.models.backbones import weights_digest
 from assay.models.reward_model import RewardModel
 from assay.models.scoring import pack_groups
+from assay.models.views import View, view_features, view_width
 
 KEY_BYTES = 32
 
@@ -31,23 +32,30 @@ _LOG = logging.getLogger(__name__)
 class FeatureCache:
     """Features by conversation, for one frozen backbone read in one way."""
 
-    def __init__(self, directory: Path, width: int):
+    def __init__(self, directory: Path, width: int, views: Sequence[View] = ()):
         self.directory = directory
         self.width = width
+        self.views = tuple(views)
         directory.mkdir(parents=True, exist_ok=True)
         self._rows: dict[bytes, int] = {}
         self._refresh()
 
     @classmethod
-    def of(cls, model: RewardModel) -> "FeatureCache":
-        """The cache of a model's backbone as it is now: weights, layers, pooling and tokenizer."""
+    def of(cls, model: RewardModel, views: Sequence[View] = ()) -> "FeatureCache":
+        """The cache of a model's backbone as it is now: weights, layers, pooling and tokenizer.
+
+        Args:
+            views: What is read of it. Default: what the model's own head reads.
+        """
         parts = (
             weights_digest(model.network.base_model),
             model.contract.digest,
             model.contract.pooling,
+            *map(str, views),
         )
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-        return cls(cache_dir() / "features" / key, model.head.in_features)
+        width = sum(view_width(model, view) for view in views) or model.head.in_features
+        return cls(cache_dir() / "features" / key, width, views)
 
     def get(
         self,
@@ -75,7 +83,12 @@ class FeatureCache:
                 [tokens[i] for i in missing], token_budget, share=not model.encoder
             ):
                 with torch.inference_mode():
-                    rows = model.features(packed).float().cpu().numpy()
+                    states = (
+                        view_features(model, packed, self.views)
+                        if self.views
+                        else model.features(packed)
+                    )
+                rows = states.float().cpu().numpy()
                 self._append([keys[missing[i]] for i in indexes], rows)
                 if progress:
                     progress(len(indexes))

@@ -21,6 +21,7 @@ from assay.types import Conversation
 
 if TYPE_CHECKING:
     from assay.models.reward_model import RewardModel
+    from assay.models.scoring import Rewarding
 
 STEADY = 1e-5
 """Two passes agree when no reward differs by more, in standard deviations."""
@@ -116,7 +117,7 @@ def golden_conversations(model: "RewardModel") -> list[Conversation]:
 
 
 def steady_rewards(
-    model: "RewardModel", conversations: Sequence[Conversation], truncation: Truncation = "error"
+    model: "Rewarding", conversations: Sequence[Conversation], truncation: Truncation = "error"
 ) -> NDArray[np.float64]:
     """Rewards on which two passes in a row agree, warning if an earlier one did not.
 

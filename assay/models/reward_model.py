@@ -152,6 +152,11 @@ class RewardModel(nn.Module):
             self.pooled_head = None
 
     @property
+    def reward_shape(self) -> tuple[int, ...]:
+        """One number a response."""
+        return ()
+
+    @property
     def is_standard(self) -> bool:
         """Whether plain transformers reads the same reward from the saved directory."""
         return self.pooled_head is None
@@ -219,24 +224,31 @@ class RewardModel(nn.Module):
 
     def features(self, packed: PackedTrees) -> Float[Tensor, "R D"]:
         """The states the head reads, one row a response (after an encoder's pooler, if any)."""
+        return self.pooled(self.states(packed), packed, self.contract.pooling)
+
+    def states(self, packed: PackedTrees) -> Float[Tensor, "*rows D"]:
+        """States of all tokens: of a packed row ``(T, D)``, or padded ``(R, L, D)``."""
+        return self._padded_states(packed) if self.engine == "padded" else self._tree_states(packed)
+
+    def pooled(
+        self, states: Float[Tensor, "*rows D"], packed: PackedTrees, pooling: Pooling | str
+    ) -> Float[Tensor, "R P"]:
+        """What a head of that pooling reads of states laid out as ``states`` lays them."""
         if self.engine == "padded":
-            states = self._padded_states(packed)  # (R, L, D)
             lengths = [len(path) for tree in packed.trees for path in tree.paths()]
             rows = range(len(lengths))
             last = states[list(rows), [n - 1 for n in lengths]]
             first = states[:, 0]
             spans = [(states[r, packed.starts[r] : n]) for r, n in zip(rows, lengths, strict=True)]
         else:
-            flat = self._tree_states(packed)  # (T, D)
-            device = flat.device
-            last = flat[torch.from_numpy(packed.ends).to(device)]
-            first = flat[torch.from_numpy(packed.firsts).to(device)]
+            device = states.device
+            last = states[torch.from_numpy(packed.ends).to(device)]
+            first = states[torch.from_numpy(packed.firsts).to(device)]
             spans = []
-            if "mean" in self.contract.pooling:
+            if "mean" in pooling:
                 spans = [
-                    flat[torch.from_numpy(index).to(device)] for index in packed.response_index()
+                    states[torch.from_numpy(index).to(device)] for index in packed.response_index()
                 ]
-        pooling = self.contract.pooling
         if pooling == "last":
             return last
         if pooling == "first":

@@ -7,33 +7,57 @@ evaluation, golden conversations, ``Scorer``, best-of-n and the server all score
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from assay.configs import TOKEN_BUDGET, Truncation
-from assay.data.contract import Tokens
+from assay.data.contract import Renderer, Tokens
 from assay.data.trees import PackedTrees, Tree, build_tree, fill, pack
 from assay.errors import ContractError
-from assay.models.reward_model import RewardModel
 from assay.types import Conversation
 
 WINDOW = 512
 """Conversations tokenised and packed at a time, so that memory does not grow with the input."""
 
 
+class Rewarding(Protocol):
+    """What rewards packed trees: a reward model, or an ensemble on one backbone."""
+
+    @property
+    def renderer(self) -> Renderer:
+        """The contract with its tokenizer."""
+        ...
+
+    @property
+    def encoder(self) -> bool:
+        """Whether prompts cannot be shared."""
+        ...
+
+    @property
+    def reward_shape(self) -> tuple[int, ...]:
+        """``()``, or ``(M,)`` of an ensemble."""
+        ...
+
+    def __call__(self, packed: PackedTrees) -> Tensor:
+        """Raw rewards of all responses, in order: ``(R,)`` or ``(R, M)``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """Rewards in the order given (NaN where one was dropped) and what the truncation policy did."""
 
-    rewards: NDArray[np.float64]  # (B,)
+    rewards: NDArray[np.float64]  # (B,), of an ensemble (B, M)
     dropped: int
     truncated: int
 
 
 def score_conversations(
-    model: RewardModel,
+    model: Rewarding,
     conversations: Sequence[Conversation],
     *,
     token_budget: int = TOKEN_BUDGET,
@@ -51,7 +75,7 @@ def score_conversations(
         ContractError: If a conversation cannot be tokenised, or is too long and the policy is
             ``error``.
     """
-    rewards = np.full(len(conversations), np.nan)
+    rewards = np.full((len(conversations), *model.reward_shape), np.nan)
     truncated = 0
     for start in range(0, len(conversations), WINDOW):
         window = conversations[start : start + WINDOW]
@@ -71,11 +95,12 @@ def score_conversations(
             rewards[[start + keep[i] for i in indexes]] = values
             if progress:
                 progress(len(indexes))
-    return Scored(rewards, int(np.isnan(rewards).sum()), truncated)
+    dropped = np.isnan(rewards).any(axis=tuple(range(1, rewards.ndim)))
+    return Scored(rewards, int(dropped.sum()), truncated)
 
 
 def _locate(
-    model: RewardModel, window: Sequence[Conversation], start: int, error: ContractError
+    model: Rewarding, window: Sequence[Conversation], start: int, error: ContractError
 ) -> ContractError:
     """The same error with the number of the conversation that caused it."""
     for number, conversation in enumerate(window):
@@ -87,7 +112,7 @@ def _locate(
 
 
 def forward_groups(
-    model: RewardModel, tokens: Sequence[Tokens], token_budget: int
+    model: Rewarding, tokens: Sequence[Tokens], token_budget: int
 ) -> Iterator[tuple[list[int], NDArray[np.float64]]]:
     """Indexes and rewards, one forward pass at a time, no gradients."""
     for indexes, packed in pack_groups(tokens, token_budget, share=not model.encoder):

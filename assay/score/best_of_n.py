@@ -16,6 +16,7 @@ class Best:
 
     index: int
     rewards: NDArray[np.float64]  # (N,)
+    std: NDArray[np.float64] | None = None  # (N,)
 
 
 def best_of_n(
@@ -37,16 +38,18 @@ def best_of_n(
             raise DataError(f"Prompt {number + 1} has no responses to choose from.")
         messages = as_messages(prompt, "user")
         conversations += [Conversation(messages, as_messages(c, "assistant")) for c in candidates]
-    rewards = scorer.score(conversations).reward
-    best = []
+    scores = scorer.score(conversations)
+    best, start = [], 0
     for candidates in responses:
-        own, rewards = rewards[: len(candidates)], rewards[len(candidates) :]
-        best.append(pick(own))
+        own = slice(start, start + len(candidates))
+        std = None if scores.std is None else scores.std[own]
+        best.append(pick(scores.reward[own], std))
+        start = own.stop
     return best
 
 
-def pick(rewards: NDArray[np.float64]) -> Best:
+def pick(rewards: NDArray[np.float64], std: NDArray[np.float64] | None = None) -> Best:
     """The best of one prompt's rewards; NaN (dropped) never wins, -1 says all were dropped."""
     if np.isnan(rewards).all():
-        return Best(-1, rewards)
-    return Best(int(np.nanargmax(rewards)), rewards)
+        return Best(-1, rewards, std)
+    return Best(int(np.nanargmax(rewards)), rewards, std)

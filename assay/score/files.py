@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from assay.configs import BestOfN, Score
 from assay.errors import ConfigError, ContractError, DataError
 from assay.formats.fields import RowError
 from assay.formats.files import numbering, read_rows, write_rows
 from assay.formats.rows import shape_of
-from assay.types import Comparison, Conversation
+from assay.types import Comparison, Conversation, Scorer, Scores, json_number
 
 if TYPE_CHECKING:
     from assay.progress import Report
-    from assay.score.scorer import RewardScorer
 
 WINDOW = 256
 """Rows scored at a time, so that memory does not grow with the file."""
@@ -103,27 +100,34 @@ def row_conversations(row: Row, where: str) -> list[Conversation]:
 def run_score(config: Score) -> ScoredFile:
     """The verb ``assay score``: ``rewards`` and ``reward_std`` are added to every row."""
 
-    def with_rewards(row: Row, rewards: NDArray[np.float64]) -> dict[str, Any]:
-        values = [None if math.isnan(r) else float(r) for r in rewards]
-        # a single model knows no deviation of its own; ensembles fill it
-        return {**row, "rewards": values, "reward_std": [None] * len(values)}
+    def with_rewards(row: Row, scores: Scores) -> dict[str, Any]:
+        return {**row, **_columns(scores)}
 
     return _run(config, with_rewards)
 
 
 def run_best_of_n(config: BestOfN) -> ScoredFile:
-    """The verb ``assay best-of-n``: adds ``best`` (an index, null if all dropped), ``rewards``."""
+    """The verb ``assay best-of-n``: adds ``best`` (an index, null if all dropped) and rewards."""
     from assay.score.best_of_n import pick
 
-    def with_best(row: Row, rewards: NDArray[np.float64]) -> dict[str, Any]:
-        best = pick(rewards)
-        values = [None if math.isnan(r) else float(r) for r in rewards]
-        return {**row, "best": None if best.index < 0 else best.index, "rewards": values}
+    def with_best(row: Row, scores: Scores) -> dict[str, Any]:
+        best = pick(scores.reward)
+        return {**row, "best": None if best.index < 0 else best.index, **_columns(scores)}
 
     return _run(config, with_best)
 
 
-def _run(config: Score, finish: Any) -> ScoredFile:
+def _columns(scores: Scores) -> dict[str, list[float | None]]:
+    """Rewards and their deviations as JSON has them; a single model knows no deviation."""
+    count = len(scores.reward)
+    std = np.full(count, np.nan) if scores.std is None else scores.std
+    return {
+        "rewards": [json_number(float(r)) for r in scores.reward],
+        "reward_std": [json_number(float(s)) for s in std],
+    }
+
+
+def _run(config: Score, finish: Callable[[Row, Scores], dict[str, Any]]) -> ScoredFile:
     import torch
 
     from assay.progress import progress_bars
@@ -135,7 +139,13 @@ def _run(config: Score, finish: Any) -> ScoredFile:
         )
     if config.threads:
         torch.set_num_threads(config.threads)
-    scorer = load_scorer(config.run, token_budget=config.token_budget, truncation=config.truncation)
+    scorer = load_scorer(
+        config.run,
+        token_budget=config.token_budget,
+        truncation=config.truncation,
+        aggregator=config.aggregator,
+        strength=config.strength,
+    )
     totals = {"rows": 0, "responses": 0, "dropped": 0, "truncated": 0}
     with progress_bars() as progress:
         write_rows(config.output, _scored_rows(scorer, config.input, finish, totals, progress))
@@ -143,10 +153,12 @@ def _run(config: Score, finish: Any) -> ScoredFile:
 
 
 def _scored_rows(
-    scorer: RewardScorer, source: Path, finish: Any, totals: dict[str, int], progress: Report
+    scorer: Scorer,
+    source: Path,
+    finish: Callable[[Row, Scores], dict[str, Any]],
+    totals: dict[str, int],
+    progress: Report,
 ) -> Iterator[dict[str, Any]]:
-    from assay.models.scoring import score_conversations
-
     rows = iter(read_rows(str(source)))
     unit = numbering(source)
     while window := list(islice(rows, WINDOW)):
@@ -156,20 +168,20 @@ def _scored_rows(
             line for (line, _), group in zip(window, conversations, strict=True) for _ in group
         ]
         try:
-            scored = score_conversations(
-                scorer.model, flat, token_budget=scorer.token_budget, truncation=scorer.truncation
-            )
+            scores = scorer.score(flat)
         except ContractError as error:
             raise ContractError(_name_row(str(error), owners, f"{source} {unit}")) from error
         totals["rows"] += len(window)
         totals["responses"] += len(flat)
-        totals["dropped"] += scored.dropped
-        totals["truncated"] += scored.truncated
+        totals["dropped"] += int(np.isnan(scores.reward).sum())
+        totals["truncated"] += scores.truncated
         progress("score", totals["responses"], max(totals["responses"], 1), 0)
-        rewards = scored.rewards
+        start = 0
         for (_, row), group in zip(window, conversations, strict=True):
-            yield finish(row, rewards[: len(group)])
-            rewards = rewards[len(group) :]
+            own = slice(start, start + len(group))
+            std = None if scores.std is None else scores.std[own]
+            yield finish(row, Scores(scores.reward[own], std))
+            start = own.stop
     if not totals["rows"]:
         raise DataError(f"{source} holds no rows; there is nothing to score.")
 

@@ -7,26 +7,36 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from assay.configs import TOKEN_BUDGET, Truncation
+from assay.configs import TOKEN_BUDGET, AggregatorName, Truncation
 from assay.data.contract import Contract
+from assay.errors import ConfigError
 from assay.models.backbones import weights_digest
 from assay.models.checkpoint import load_model
+from assay.models.ensemble_checkpoint import is_ensemble, load_ensemble
+from assay.models.laplace import LAPLACE, LaplaceModel, load_laplace
 from assay.models.reward_model import RewardModel
-from assay.models.scoring import score_conversations
+from assay.models.scoring import Rewarding, score_conversations
+from assay.score.ensemble import EnsembleScorer
+from assay.stats import Aggregator, LastLayerLaplace
 from assay.types import Conversation, Scores
 
 
 class RewardScorer:
-    """A reward model as a ``Scorer``: order kept, prompts shared, rewards free of the batch."""
+    """A reward model as a ``Scorer``: order kept, prompts shared, rewards free of the batch.
+
+    With the posterior of its head (``assay train reward --laplace``) scores have a ``std``.
+    """
 
     def __init__(
         self,
         model: RewardModel,
         *,
+        laplace: LastLayerLaplace | None = None,
         token_budget: int = TOKEN_BUDGET,
         truncation: Truncation = "error",
     ):
         self.model = model
+        self.rewarding: Rewarding = model if laplace is None else LaplaceModel(model, laplace)
         self.token_budget = token_budget
         self.truncation: Truncation = truncation
 
@@ -38,7 +48,8 @@ class RewardScorer:
     @property
     def digest(self) -> str:
         """SHA-256 of the weights and the contract: what tells one scorer from another."""
-        weights = weights_digest(self.model.network)
+        # the posterior moves no reward
+        weights = weights_digest(self.model)
         return hashlib.sha256(f"{weights} {self.contract.digest}".encode()).hexdigest()
 
     def score(self, conversations: Sequence[Conversation]) -> Scores:
@@ -49,9 +60,14 @@ class RewardScorer:
                 ``error``.
         """
         scored = score_conversations(
-            self.model, conversations, token_budget=self.token_budget, truncation=self.truncation
+            self.rewarding,
+            conversations,
+            token_budget=self.token_budget,
+            truncation=self.truncation,
         )
-        return Scores(scored.rewards, truncated=scored.truncated)
+        if scored.rewards.ndim == 1:
+            return Scores(scored.rewards, truncated=scored.truncated)
+        return Scores(scored.rewards[:, 0], scored.rewards[:, 1], scored.truncated)
 
 
 def load_scorer(
@@ -60,12 +76,39 @@ def load_scorer(
     token_budget: int = TOKEN_BUDGET,
     truncation: Truncation = "error",
     engine: str = "auto",
-) -> RewardScorer:
+    aggregator: AggregatorName | None = None,
+    strength: float | None = None,
+) -> RewardScorer | EnsembleScorer:
     """A scorer from a run directory or somebody else's one-output model (contract unverified).
+
+    Args:
+        aggregator: How an ensemble's members become one reward. Default: as it was saved.
+        strength: Of the aggregator: k, λ or β.
 
     Raises:
         CheckpointError: If the directory is damaged, or no reward model.
+        ConfigError: If an aggregator is named and the run is one model.
     """
+    if is_ensemble(run):
+        ensemble = load_ensemble(run, engine=engine)
+        return EnsembleScorer(
+            ensemble,
+            aggregator=_chosen(ensemble.aggregator, aggregator, strength),
+            token_budget=token_budget,
+            truncation=truncation,
+        )
+    if aggregator is not None or strength is not None:
+        raise ConfigError(f"{run} is one model; an aggregator is for ensembles, leave it out.")
+    has_posterior = (Path(run) / LAPLACE).is_file()
     return RewardScorer(
-        load_model(run, engine=engine), token_budget=token_budget, truncation=truncation
+        load_model(run, engine=engine),
+        laplace=load_laplace(Path(run)) if has_posterior else None,
+        token_budget=token_budget,
+        truncation=truncation,
+    )
+
+
+def _chosen(saved: Aggregator, name: AggregatorName | None, strength: float | None) -> Aggregator:
+    return Aggregator(
+        name or saved.name, saved.strength if strength is None else strength, saved.ddof
     )

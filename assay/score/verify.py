@@ -20,15 +20,17 @@ class Verification:
     golden: int
     difference: float
     engine: str
+    members: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""
         return {"passed": True, **asdict(self)}
 
     def __str__(self) -> str:
+        by = f" by {self.members} members" if self.members > 1 else ""
         return (
             f"{self.run}: {self.files} files unchanged, {self.golden} golden conversations "
-            f"replayed on the {self.engine} engine, "
+            f"replayed{by} on the {self.engine} engine, "
             f"rewards within {self.difference:.1e} standard deviations"
         )
 
@@ -44,6 +46,7 @@ def verify(run: str | Path, *, tolerance: float = 1e-4, engine: str = "auto") ->
         CheckpointError: If it is no run directory.
     """
     from assay.models.checkpoint import ASSAY_FILE, GOLDEN, MANIFEST, check_manifest, load_model
+    from assay.models.ensemble_checkpoint import is_ensemble
     from assay.models.golden import replay
 
     path = Path(run)
@@ -56,6 +59,8 @@ def verify(run: str | Path, *, tolerance: float = 1e-4, engine: str = "auto") ->
     except CheckpointError as error:
         raise DriftError(str(error)) from error
     files = len(json.loads((path / MANIFEST).read_text())["files"])
+    if is_ensemble(path):
+        return _verify_ensemble(path, files, tolerance, engine)
     model = load_model(path, engine=engine, check=False)
     rows = [json.loads(line) for line in (path / GOLDEN).read_text().splitlines()]
     try:
@@ -78,6 +83,46 @@ def verify(run: str | Path, *, tolerance: float = 1e-4, engine: str = "auto") ->
             "the weights or the code that runs them changed."
         )
     return Verification(str(path), files, result.count, result.difference, model.engine)
+
+
+def _verify_ensemble(path: Path, files: int, tolerance: float, engine: str) -> Verification:
+    """Each part by itself, then all members' rewards of the golden conversations."""
+    import numpy as np
+
+    from assay.models.checkpoint import ASSAY_FILE, GOLDEN
+    from assay.models.ensemble_checkpoint import golden_rewards, load_ensemble
+    from assay.types import Conversation
+
+    entries = json.loads((path / ASSAY_FILE).read_text())["parts"]
+    names = [Path(entry["directory"]).name for entry in entries]
+    parts = [verify(path / name, tolerance=tolerance, engine=engine) for name in names]
+    try:
+        ensemble = load_ensemble(path, engine=engine, check=False)
+    except CheckpointError as error:
+        raise DriftError(str(error)) from error
+    rows = [json.loads(line) for line in (path / GOLDEN).read_text().splitlines()]
+    difference = max(part.difference for part in parts)
+    if rows:
+        conversations = [Conversation.of(row["prompt"], row["response"]) for row in rows]
+        saved = np.array([row["rewards"] for row in rows])
+        moved = np.abs(golden_rewards(ensemble, conversations) - saved) / saved.std(axis=0)
+        worst = float(moved.max())
+        if not worst <= tolerance:
+            member = int(moved.max(axis=0).argmax()) + 1
+            raise DriftError(
+                f"{path}: golden rewards of member {member} moved by {worst:.2g} standard "
+                f"deviations where {tolerance:g} is allowed; the weights or the code that runs "
+                "them changed."
+            )
+        difference = max(difference, worst)
+    return Verification(
+        run=str(path),
+        files=files + sum(part.files for part in parts),
+        golden=len(rows),
+        difference=difference,
+        engine=parts[0].engine,
+        members=ensemble.members,
+    )
 
 
 def run(config: Verify) -> Verification:

@@ -9,6 +9,7 @@ out, each value is its own cluster. With nothing to measure a figure is ``nan`` 
 with a single cluster its interval is ``nan``, or the whole range where the range is known.
 """
 
+from assay.stats.aggregation import Aggregator, Standards
 from assay.stats.arrays import CONFIDENCE
 from assay.stats.calibration import ReliabilityBin, ece, fit_temperature, reliability_bins
 from assay.stats.comparison import (
@@ -20,16 +21,36 @@ from assay.stats.comparison import (
     permutation_p,
     t_test,
 )
-from assay.stats.estimates import Estimate, combine, design_effect, estimate_mean, jackknife
+from assay.stats.diversity import (
+    Rejection,
+    disagreement,
+    error_correlation,
+    mean_correlation,
+    rejection,
+    uncertainty_error_correlation,
+)
+from assay.stats.estimates import (
+    Estimate,
+    combine,
+    design_effect,
+    estimate_mean,
+    jackknife,
+    jackknife_of_sums,
+)
 from assay.stats.intervals import cluster_bootstrap, cluster_mean, wilson
+from assay.stats.laplace import LastLayerLaplace
 from assay.stats.length import LengthBaseline, reward_length_correlation
 from assay.stats.pairs import accuracy, accuracy_difference, brier, preference_nll
 
 __all__ = [
     "CONFIDENCE",
+    "Aggregator",
     "Estimate",
+    "LastLayerLaplace",
     "LengthBaseline",
+    "Rejection",
     "ReliabilityBin",
+    "Standards",
     "accuracy",
     "accuracy_difference",
     "brier",
@@ -37,19 +58,25 @@ __all__ = [
     "cluster_mean",
     "combine",
     "design_effect",
+    "disagreement",
     "ece",
+    "error_correlation",
     "estimate_mean",
     "fit_temperature",
     "holm",
     "jackknife",
+    "jackknife_of_sums",
     "mcnemar",
     "mcnemar_mid_p",
+    "mean_correlation",
     "minimum_detectable_difference",
     "paired_bootstrap_p",
     "permutation_p",
     "preference_nll",
+    "rejection",
     "reliability_bins",
     "reward_length_correlation",
     "t_test",
+    "uncertainty_error_correlation",
     "wilson",
 ]

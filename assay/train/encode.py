@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ class Example:
     ranking: tuple[tuple[int, ...], ...] | None
     lengths: tuple[int, ...]
     cluster: int
+    number: int = 0
+    """Which of the comparisons that were encoded it is."""
 
     @property
     def weight(self) -> float:
@@ -113,6 +115,7 @@ def encode(
                     ranking=comparison.ranking,
                     lengths=tuple(len(t.ids) - t.response_start for t in kept),
                     cluster=clusters[start + offset],
+                    number=start + offset,
                 )
             )
     limit = renderer.contract.max_length
@@ -170,6 +173,10 @@ class PairIndex:
     example: NDArray[np.int64]
     cluster: NDArray[np.int64]
     length_difference: NDArray[np.float64]
+
+    def rows(self, chosen: NDArray[np.int64]) -> PairIndex:
+        """Some of the preferences; their responses stay numbered as they were."""
+        return PairIndex(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 
 
 def pair_index(examples: Sequence[Example]) -> PairIndex:

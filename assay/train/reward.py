@@ -19,6 +19,7 @@ from assay.models.backbones import cut_layers, initialise_head, set_checkpointin
 from assay.models.features import FeatureCache
 from assay.models.probe import choose_engine
 from assay.models.reward_model import RewardModel
+from assay.stats import LastLayerLaplace
 from assay.train.encode import EncodeReport, Example, encode, pair_index
 from assay.train.fit import FitResult, Task, fit
 from assay.train.plan import FitSettings
@@ -43,6 +44,7 @@ class RewardResult:
     settings: FitSettings
     encoding: EncodeReport
     shared_prompts: int
+    laplace: LastLayerLaplace | None = None
 
     def __str__(self) -> str:
         return f"{self.heldout}\nbest state at step {self.fit.best_step} of {self.fit.steps}"
@@ -77,10 +79,10 @@ def train_reward(
     _check(training)
     goes_on = _prepare(model, training)
     examples, encoding = encode(
-        model.renderer, train.comparisons, _clusters(train), share=not model.encoder
+        model.renderer, train.comparisons, clusters_of(train), share=not model.encoder
     )
     held, held_encoding = encode(
-        model.renderer, heldout.comparisons, _clusters(heldout), share=not model.encoder
+        model.renderer, heldout.comparisons, clusters_of(heldout), share=not model.encoder
     )
     if training.loss == "plackett-luce":
         _check_rankings(examples)
@@ -97,8 +99,9 @@ def train_reward(
     del fingerprint["trackers"]
     loss = LossSettings(training.loss, training.label_smoothing, training.centering)
     run = _Run(settings, directory, resume, fingerprint, progress)
+    laplace = None
     if training.mode == "frozen":
-        result, rewards = _fit_frozen(model, examples, held, loss, training, run, goes_on)
+        result, rewards, laplace = _fit_frozen(model, examples, held, loss, training, run, goes_on)
     else:
         result, rewards = _fit_trees(model, examples, held, loss, training, run)
     return RewardResult(
@@ -109,6 +112,7 @@ def train_reward(
         settings=settings,
         encoding=encoding,
         shared_prompts=overlap(train, heldout),
+        laplace=laplace,
     )
 
 
@@ -126,7 +130,15 @@ def _check(training: RewardTraining) -> None:
             f"layers and pooling are for mode frozen, and the mode is {training.mode}; "
             "leave them out."
         )
-    for name in ("epochs", "batch_size", "token_budget", "eval_every", "save_every", "lora_rank"):
+    if training.laplace and (training.mode != "frozen" or training.loss == "plackett-luce"):
+        raise ConfigError(
+            "laplace is the posterior of a frozen model's head under a loss of gaps; leave it out, "
+            "or use --mode frozen without plackett-luce."
+        )
+    if training.mode != "lora" and training.lora_layers is not None:
+        raise ConfigError(f"lora_layers is for mode lora, and the mode is {training.mode}.")
+    counts = ("epochs", "batch_size", "token_budget", "eval_every", "save_every")
+    for name in (*counts, "lora_rank", "lora_layers"):
         value = getattr(training, name)
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; it is at least 1.")
@@ -180,7 +192,13 @@ def _prepare(model: RewardModel, training: RewardTraining) -> bool:
             "layers": [model.network.config.get_text_config().num_hidden_layers, total],
         }
     elif training.mode == "lora":
-        add_lora(model, rank=training.lora_rank, alpha=training.lora_alpha, seed=training.seed)
+        add_lora(
+            model,
+            rank=training.lora_rank,
+            alpha=training.lora_alpha,
+            seed=training.seed,
+            layers=training.lora_layers,
+        )
     if checkpointing:
         set_checkpointing(model.network, True)
         model.train()  # transformers checkpoints in training mode only; dropout is 0
@@ -277,7 +295,7 @@ def _fit_frozen(
     training: RewardTraining,
     run: _Run,
     goes_on: bool,
-) -> tuple[FitResult, NDArray[np.float64]]:
+) -> tuple[FitResult, NDArray[np.float64], LastLayerLaplace | None]:
     features = _features(model, [*train, *held], run.progress)
     split = sum(len(e.lengths) for e in train)
     mean = features[:split].mean(0)
@@ -295,7 +313,30 @@ def _fit_frozen(
     with torch.no_grad():
         held_features = torch.from_numpy(features[split:]).to(model.network.device)
         rewards = model.reward_of(held_features).double().cpu().numpy()
-    return result, rewards
+    laplace = None
+    if training.laplace:
+        laplace = _posterior(model, features[:split], train, training.l2 / scale**2)
+    return result, rewards, laplace
+
+
+def _posterior(
+    model: RewardModel, features: NDArray[np.float32], train: Sequence[Example], l2: float
+) -> LastLayerLaplace:
+    """The head's posterior: the loop's mean of losses and penalty, times the examples' weight."""
+    index = pair_index(train)
+    differences = features[index.chosen].astype(np.float64) - features[index.rejected]
+    given = np.array([p.weight for e in train for p in e.preferences])
+    of_example = np.array([e.weight for e in train])
+    total = np.maximum(np.bincount(index.example, given), 1e-12)
+    weights = given * (of_example / total)[index.example]
+    head = model.head.weight[0].detach().double().cpu().numpy()
+    return LastLayerLaplace.fit(
+        differences,
+        differences @ head,
+        precision=l2 * float(of_example.sum()),
+        weights=weights,
+        mean=features.mean(axis=0),
+    )
 
 
 def gap_scale(features: NDArray[np.float32], examples: Sequence[Example]) -> float:
@@ -335,7 +376,7 @@ def _features(
     return FeatureCache.of(model).get(model, tokens, token_budget=TOKEN_BUDGET, progress=report)
 
 
-def _clusters(pairs: PreferencePairs) -> list[int]:
+def clusters_of(pairs: PreferencePairs) -> list[int]:
     """The prompt number of each comparison."""
     numbers: dict[str, int] = {}
     return [numbers.setdefault(key, len(numbers)) for key in pairs.prompt_keys()]

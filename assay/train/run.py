@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.atomic import write_json, write_text
-from assay.configs import TrainReward
+from assay.configs import TrainEnsemble, TrainingRun, TrainReward
 from assay.errors import ConfigError, TrainingError
 from assay.types import Figure
 
@@ -49,7 +49,7 @@ def run(config: TrainReward) -> TrainedRun | None:
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    _check_out(config)
+    check_out(config)
     train, heldout = load_data(config)
     model = _starting_model(config)
     try:
@@ -61,7 +61,7 @@ def run(config: TrainReward) -> TrainedRun | None:
                 config,
                 directory=config.out,
                 resume=config.resume,
-                progress=progress if _is_main() else None,
+                progress=progress if is_main() else None,
             )
     except KeyboardInterrupt:
         raise TrainingError(
@@ -70,7 +70,7 @@ def run(config: TrainReward) -> TrainedRun | None:
         ) from None
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # the rest is the first process's work alone
-    if not _is_main():
+    if not is_main():
         return None
     return save_run(config.out, result, train, heldout, config)
 
@@ -80,7 +80,12 @@ def is_finished(directory: Path) -> bool:
     return (directory / "manifest.json").exists() and not (directory / "resume").exists()
 
 
-def _check_out(config: TrainReward) -> None:
+def check_out(config: TrainingRun) -> None:
+    """Refuse a directory that holds a finished run, or an unfinished one without resume.
+
+    Raises:
+        ConfigError: With one sentence.
+    """
     started = (config.out / "resume").exists()
     if config.out.exists() and not config.out.is_dir():
         raise ConfigError(f"--out {config.out} is a file; name a directory for the run.")
@@ -89,20 +94,21 @@ def _check_out(config: TrainReward) -> None:
             f"--out {config.out} holds a finished run; "
             "name another directory, or go on with --from."
         )
-    if started and not config.resume and _is_main():
+    if started and not config.resume and is_main():
         raise ConfigError(
             f"--out {config.out} holds an unfinished run; "
             "go on with --resume, or name another directory."
         )
 
 
-def _is_main() -> bool:
+def is_main() -> bool:
+    """Whether this is the process that reports and writes."""
     import os
 
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def load_data(config: TrainReward) -> tuple[PreferencePairs, PreferencePairs]:
+def load_data(config: TrainReward | TrainEnsemble) -> tuple[PreferencePairs, PreferencePairs]:
     """Training and held-out pairs, by file or split off by prompt."""
     from assay.data.pairs import PreferencePairs
 
@@ -143,6 +149,7 @@ def save_run(
 ) -> TrainedRun:
     """Write the model, the run's records, the pictures and the model card; the manifest last."""
     from assay.models.checkpoint import save_model, write_manifest
+    from assay.models.laplace import save_laplace
     from assay.plots import gap_histogram, report_page, training_curves
     from assay.toml import resolved_toml
     from assay.train.card import model_card
@@ -186,6 +193,8 @@ def save_run(
         },
     }
     save_model(result.model, out, record)
+    if result.laplace is not None:
+        save_laplace(result.laplace, out)
     write_text(out / "config.toml", resolved_toml(resolved))
     write_json(out / "heldout.json", report.to_dict())
     training_curves(result.fit.rows, out / "training.png", report.length_only_accuracy)

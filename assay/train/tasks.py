@@ -54,18 +54,19 @@ def example_losses(
     if settings.name == "plackett-luce":
         losses = _listwise(rewards, examples)
     else:
-        losses = mean(_pairwise(chosen, rejected, index, settings))
+        losses = mean(pairwise(chosen, rejected, index, settings))
     if settings.centering:
         losses = losses + settings.centering * mean(centering(chosen, rejected))
     return losses
 
 
-def _pairwise(
+def pairwise(
     chosen: Float[Tensor, "P"],
     rejected: Float[Tensor, "P"],
     index: PairIndex,
     settings: LossSettings,
 ) -> Float[Tensor, "P"]:
+    """One loss per pair, of those that look at two rewards alone."""
     probability = torch.from_numpy(index.probability).to(chosen.device)
     margin = torch.from_numpy(index.margin).to(chosen.device)
     if settings.label_smoothing:

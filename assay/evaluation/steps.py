@@ -1,0 +1,212 @@
+"""ProcessBench and PRMBench: how models that reward every step are counted.
+
+A step reward is the probability that the step is right; below ``THRESHOLD`` the step is called
+wrong. An item's ``rewards`` and ``correct`` have one entry a step. From the source of
+QwenLM/ProcessBench (``code/run_eval_prm_rlhflow.py``) and ssmisya/PRMBench
+(``mr_eval/tasks/prmtest_classified``). Counts from step rewards alone; knows nothing of models.
+
+Letters: S steps of an item · G groups of items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.errors import DataError
+from assay.evaluation.suite import Measure, ScoredItem, SubsetSpec, SuiteSpec
+from assay.types import Figure
+
+THRESHOLD = 0.5
+"""The probability from which a step is called right."""
+
+Counts = NDArray[np.float64]
+
+
+def first_error(rewards: Sequence[float], threshold: float = THRESHOLD) -> int:
+    """Index of the first step below the threshold, -1 if there is none."""
+    return next((i for i, reward in enumerate(rewards) if reward < threshold), -1)
+
+
+def first_errors(item: ScoredItem) -> tuple[int, int]:
+    """Index of the first wrong step as labelled and as predicted, -1 for none."""
+    labelled = next((i for i, ok in enumerate(item.correct) if not ok), -1)
+    return labelled, first_error(item.rewards)
+
+
+def match_counts(item: ScoredItem) -> tuple[float, ...]:
+    """(with an error, of them found, without, of them passed): 0 or 1 each."""
+    labelled, predicted = first_errors(item)
+    match, wrong = float(labelled == predicted), float(labelled >= 0)
+    return wrong, wrong * match, 1 - wrong, (1 - wrong) * match
+
+
+def processbench_f1(counts: Counts) -> Counts:
+    """``2 a b / (a + b)``: a of the solutions with an error whose first is named, b of the others.
+
+    The harmonic mean of two accuracies, not the F1 of a classifier: ProcessBench, §3.3. It is 0
+    where both are, and undefined (``nan``) where the solutions are all of one kind.
+
+    Args:
+        counts: Sums of :func:`match_counts`, ``(G, 4)``.
+    """
+    wrong, found, sound, passed = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        a, b = found / wrong, passed / sound
+        return np.where(np.isfinite(a + b) & (a + b == 0), 0.0, 2 * a * b / (a + b))
+
+
+def step_counts(item: ScoredItem) -> tuple[float, ...]:
+    """(true positive, false positive, true negative, false negative) steps; right is positive."""
+    called = np.asarray(item.rewards) >= THRESHOLD
+    right = np.asarray(item.correct)
+    sides = (called & right, called & ~right, ~called & ~right, ~called & right)
+    return tuple(float(side.sum()) for side in sides)
+
+
+def f1(counts: Counts) -> Counts:
+    """F1 of right steps, ``2 TP / (2 TP + FP + FN)``; ``nan`` where there is nothing to count."""
+    tp, fp, _, fn = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
+    return _ratio(2 * tp, 2 * tp + fp + fn)
+
+
+def negative_f1(counts: Counts) -> Counts:
+    """F1 of wrong steps, ``2 TN / (2 TN + FN + FP)``."""
+    _, fp, tn, fn = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
+    return _ratio(2 * tn, 2 * tn + fn + fp)
+
+
+def prm_score(counts: Counts) -> Counts:
+    """``½ F1 + ½ negative F1`` of steps: PRMBench's PRMScore, from sums of ``step_counts``."""
+    return 0.5 * f1(counts) + 0.5 * negative_f1(counts)
+
+
+def _ratio(part: Counts, whole: Counts) -> Counts:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(whole > 0, part / whole, np.nan)
+
+
+_AT = f"a step of probability {THRESHOLD:g} is called right"
+PROCESSBENCH_F1 = Measure("F1", _AT, counts=match_counts, of_counts=processbench_f1, of_steps=True)
+PRM_SCORE = Measure("PRMScore", _AT, counts=step_counts, of_counts=prm_score, of_steps=True)
+STEP_F1 = Measure("F1", _AT, counts=step_counts, of_counts=f1, of_steps=True)
+
+PROCESSBENCH = SuiteSpec(
+    name="processbench",
+    title="ProcessBench",
+    measure=PROCESSBENCH_F1,
+    subsets={
+        "gsm8k": SubsetSpec(PROCESSBENCH_F1, 400),
+        "math": SubsetSpec(PROCESSBENCH_F1, 1000),
+        "olympiadbench": SubsetSpec(PROCESSBENCH_F1, 1000),
+        "omnimath": SubsetSpec(PROCESSBENCH_F1, 1000),
+    },
+    hub="Qwen/ProcessBench",
+    note="F1 is the harmonic mean of two accuracies: the first error named, and sound solutions "
+    "passed. The total is the mean of the four.",
+)
+
+KINDS = {
+    "Simplicity": ("redundency", "circular"),
+    "Soundness": ("counterfactual", "step_contradiction", "domain_inconsistency", "confidence"),
+    "Sensitivity": ("missing_condition", "deception", "multi_solutions"),
+}
+"""PRMBench's kinds of error by what they test, spelled as upstream."""
+
+PRMBENCH = SuiteSpec(
+    name="prmbench",
+    title="PRMBench",
+    measure=PRM_SCORE,
+    subsets={
+        kind: SubsetSpec(STEP_F1 if kind == "multi_solutions" else PRM_SCORE, weight=1.0)
+        for kinds in KINDS.values()
+        for kind in kinds
+    },
+    sections=KINDS,
+    overall=PRM_SCORE,
+    hub="hitsmy/PRMBench_Preview",
+    note="PRMScore is ½ F1 + ½ negative F1 of steps; multi_solutions has no wrong step and counts "
+    "by F1 alone; the total pools the steps of all kinds, as upstream. Where nothing can be "
+    "counted upstream puts -1; here it is missing.",
+)
+
+
+def step_figures(scored: Sequence[ScoredItem], spec: SuiteSpec) -> dict[str, dict[str, Figure]]:
+    """What a step suite's number is made of, by subset, with intervals over clusters.
+
+    ``error_accuracy`` and ``sound_accuracy`` (the first error named, sound solutions passed), and
+    of the steps ``f1`` and ``negative_f1``.
+    """
+    from assay.evaluation.results import grouped, subset_order
+    from assay.stats import estimate_mean, jackknife_of_sums
+
+    found: dict[str, dict[str, Figure]] = {}
+    groups = grouped(scored)
+    for name in subset_order(spec, groups):
+        items = groups[name]
+        parts: dict[str, Figure] = {}
+        for key, wrong in (("error_accuracy", True), ("sound_accuracy", False)):
+            mine = [item for item in items if (not all(item.correct)) is wrong]
+            hits = [float(a == b) for a, b in map(first_errors, mine)]
+            estimate = estimate_mean(hits, [item.cluster for item in mine])
+            parts[key] = estimate.figure((0.0, 1.0))
+        sums = np.array([step_counts(item) for item in items])
+        clusters = [item.cluster for item in items]
+        for key, function in (("f1", f1), ("negative_f1", negative_f1)):
+            parts[key] = jackknife_of_sums(sums, function, clusters).figure()
+        found[name] = parts
+    return found
+
+
+def labels_to_first_error(label: int, steps: int, where: str) -> tuple[bool, ...]:
+    """Marks of steps from the index of the first wrong one (-1: none): wrong from there on.
+
+    Raises:
+        DataError: If there is no such step.
+    """
+    if isinstance(label, bool) or not isinstance(label, int) or not -1 <= label < steps:
+        raise DataError(
+            f"{where}: 'label' is {label!r}; wanted the index of the first wrong of {steps} steps, "
+            "or -1."
+        )
+    return tuple(label < 0 or i < label for i in range(steps))
+
+
+def marks_of_error_steps(errors: Sequence[Any], steps: int, where: str) -> tuple[bool, ...]:
+    """Marks of steps from the numbers of the wrong ones, counted from 1.
+
+    Raises:
+        DataError: If a number names no step.
+    """
+    strange = [e for e in errors if isinstance(e, bool) or e not in range(1, steps + 1)]
+    if strange:
+        raise DataError(
+            f"{where}: 'error_steps' holds {strange[0]!r}; wanted numbers from 1 to {steps}."
+        )
+    return tuple(i + 1 not in errors for i in range(steps))
+
+
+def check_steps(item: ScoredItem, where: str) -> None:
+    """Refuse a solution that cannot be counted: its rewards are probabilities, one a step.
+
+    Raises:
+        DataError: With the place and what is wrong.
+    """
+    if not item.rewards or len(item.correct) != len(item.rewards):
+        raise DataError(
+            f"{where}: item {item.id!r} has {len(item.rewards)} step rewards and "
+            f"{len(item.correct)} marks; wanted one of each for every step."
+        )
+    for number, reward in enumerate(item.rewards, start=1):
+        if not 0 <= reward <= 1:
+            raise DataError(
+                f"{where}: step {number} of item {item.id!r} has reward {reward:g}; wanted the "
+                "probability that it is right, between 0 and 1."
+            )
+
+
+STEP_SUITES: Mapping[str, SuiteSpec] = {s.name: s for s in (PROCESSBENCH, PRMBENCH)}
+"""The suites whose rewards are of steps."""
