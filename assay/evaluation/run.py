@@ -243,8 +243,10 @@ def _steps(spec: SuiteSpec, rows: Sequence[ScoredItem]) -> dict[str, Any] | None
 
 def _examples(items: Sequence[Item], rows: Sequence[ScoredItem]) -> list[dict[str, Any]]:
     """The items whose right response lies farthest below a wrong one."""
+    if not items:
+        return []
     gaps = [min(row.right) - max(row.wrong) for row in rows]
-    worst = [i for i in np.argsort(gaps, kind="stable")[:EXAMPLES] if gaps[i] < 0 and items]
+    worst = [i for i in np.argsort(gaps, kind="stable")[:EXAMPLES] if gaps[i] < 0]
     return [
         {
             "id": items[i].id,

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from assay.errors import DataError
 from assay.evaluation.suite import Measure, ScoredItem, SubsetSpec, SuiteSpec
@@ -70,23 +70,24 @@ def step_counts(item: ScoredItem) -> tuple[float, ...]:
 def f1(counts: Counts) -> Counts:
     """F1 of right steps, ``2 TP / (2 TP + FP + FN)``; ``nan`` where there is nothing to count."""
     tp, fp, _, fn = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
-    return _ratio(2 * tp, 2 * tp + fp + fn)
+    return _over(2 * tp, 2 * tp + fp + fn)
 
 
 def negative_f1(counts: Counts) -> Counts:
     """F1 of wrong steps, ``2 TN / (2 TN + FN + FP)``."""
     _, fp, tn, fn = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
-    return _ratio(2 * tn, 2 * tn + fn + fp)
+    return _over(2 * tn, 2 * tn + fn + fp)
 
 
 def prm_score(counts: Counts) -> Counts:
     """``½ F1 + ½ negative F1`` of steps: PRMBench's PRMScore, from sums of ``step_counts``."""
-    return 0.5 * f1(counts) + 0.5 * negative_f1(counts)
+    return np.asarray(0.5 * f1(counts) + 0.5 * negative_f1(counts))
 
 
-def _ratio(part: Counts, whole: Counts) -> Counts:
+def _over(part: ArrayLike, whole: ArrayLike) -> Counts:
+    p, w = np.asarray(part), np.asarray(whole)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(whole > 0, part / whole, np.nan)
+        return np.where(w > 0, p / w, np.nan)
 
 
 _AT = f"a step of probability {THRESHOLD:g} is called right"

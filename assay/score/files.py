@@ -112,7 +112,10 @@ def run_best_of_n(config: BestOfN) -> ScoredFile:
 
     def with_best(row: Row, scores: Scores) -> dict[str, Any]:
         best = pick(scores.reward)
-        return {**row, "best": None if best.index < 0 else best.index, **_columns(scores)}
+        columns = _columns(scores)
+        if scores.std is None:  # of an ensemble it is told, of one model there is none
+            del columns["reward_std"]
+        return {**row, "best": None if best.index < 0 else best.index, **columns}
 
     return _run(config, with_best)
 

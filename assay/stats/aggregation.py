@@ -31,7 +31,7 @@ class Aggregator:
             the members there could be. One member has 0 either way.
     """
 
-    name: AggregatorName = "mean"
+    name: str = "mean"
     strength: float = 1.0
     ddof: int = 0
 

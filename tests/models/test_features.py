@@ -16,9 +16,11 @@ import pytest
 import torch
 
 from assay.data.contract import Tokens
+from assay.data.trees import build_tree, pack
 from assay.models.backbones import cut_layers
-from assay.models.features import FeatureCache
+from assay.models.features import FeatureCache, _locked, _Store
 from assay.models.reward_model import RewardModel
+from assay.models.views import View, view_features
 from assay.types import Conversation
 
 _families = Path(__file__).parents[1] / "data" / "families.py"
@@ -112,7 +114,7 @@ def test_what_a_kill_cut_off_is_read_again(
 ) -> None:
     wanted = get(model, tokens)
     read.clear()
-    directory = FeatureCache.of(model).directory
+    directory = FeatureCache.of(model).stores[0].directory
     rows = {"index": directory / "index.sha256", "values": directory / "features.f32"}
     lost = 4 if " " not in cut else 1
     for name, row in (("index", 32), ("values", 4 * 32)):
@@ -153,7 +155,7 @@ def test_other_weights_layers_poolings_and_templates_have_caches_of_their_own(
         model = RewardModel.from_backbone(str(tiny_backbone), max_length=400, engine="tree")
         if change:
             change(model)
-        return FeatureCache.of(model).directory
+        return FeatureCache.of(model).stores[0].directory
 
     def nudge(model: RewardModel) -> None:
         with torch.no_grad():
@@ -188,9 +190,9 @@ def test_a_cut_of_the_prompt_is_another_conversation(
 def test_who_waits_for_another_process_says_so(
     model: RewardModel, tokens: list[Tokens], caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = FeatureCache.of(model)
+    (store,) = FeatureCache.of(model).stores
     with caplog.at_level(logging.WARNING):
-        with cache._locked():
+        with _locked(store.directory):
             waiting = threading.Thread(target=get, args=(model, tokens))
             waiting.start()
             waiting.join(0.3)
@@ -198,7 +200,7 @@ def test_who_waits_for_another_process_says_so(
         waiting.join(60)
     assert not waiting.is_alive()
     assert "waiting for another process" in caplog.text
-    assert cache._index.stat().st_size == len(tokens) * 32
+    assert store._index.stat().st_size == len(tokens) * 32
 
 
 def test_two_processes_share_a_cache(model: RewardModel) -> None:
@@ -218,10 +220,38 @@ def test_two_processes_share_a_cache(model: RewardModel) -> None:
         process.join(60)
         assert process.exitcode == 0
     cache = FeatureCache.of(model)
-    assert cache._index.stat().st_size == 60 * 32  # the 20 that both asked for are there once
-    fresh = FeatureCache(cache.directory.parent / "fresh", cache.width)
+    (store,) = cache.stores
+    assert store._index.stat().st_size == 60 * 32  # the 20 that both asked for are there once
+    fresh = FeatureCache([_Store(store.directory.parent / "fresh", store.width)])
     np.testing.assert_allclose(
         cache.get(model, tokens, token_budget=60),
         fresh.get(model, tokens, token_budget=1000),
         atol=1e-5,
     )
+
+
+def test_views_are_computed_in_one_forward_and_kept_apart(
+    model: RewardModel, tokens: list[Tokens], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    states = RewardModel.states
+    monkeypatch.setattr(
+        RewardModel, "states", lambda m, row: counted.append(row.num_responses) or states(m, row)
+    )
+    one, two = View(1, "mean"), View(2)
+
+    def read(*views: View) -> np.ndarray:
+        return FeatureCache.of(model, views).get(model, tokens, token_budget=200)
+
+    both = read(one, two)
+    assert (sum(counted), both.shape) == (len(tokens), (len(tokens), 64))
+    np.testing.assert_array_equal(read(two), both[:, 32:])
+    np.testing.assert_array_equal(read(two, one), np.roll(both, 32, axis=1))
+    assert sum(counted) == len(tokens)
+    read(one, View(1))  # a view that is there and one that is not
+    assert sum(counted) == 2 * len(tokens)
+    np.testing.assert_array_equal(read(one), both[:, :32])
+    with torch.no_grad():
+        packed = pack([build_tree(tokens[:1], share=True)])
+        wanted = view_features(model, packed, [one, two])[0].numpy()
+    np.testing.assert_allclose(both[0], wanted, atol=1e-5)
