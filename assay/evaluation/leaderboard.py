@@ -112,7 +112,7 @@ def leaderboard_page(results: Sequence[Mapping[str, Any]], path: str | Path) -> 
     body = (
         f'<h1>{escape(title)}</h1><p class="soft">{len(results)} evaluations</p>{chart}'
         + table(
-            f"Total with 95 % interval, and sections. {results[0]['tie_rule']}.",
+            f"Total with 95 % interval, and sections; {results[0]['tie_rule']}.",
             ["model", "total", "with the first", *sections],
             lines,
         )
