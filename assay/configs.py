@@ -89,19 +89,15 @@ class RewardTraining:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingRun:
-    """Which data a training run reads, how it splits and cuts them, and where it writes."""
+class PairTraining:
+    """Which preference data is trained on, and how it is split and cut."""
 
     data: tuple[str, ...]
     """Files, directories or hub names of preference data."""
-    out: Path
-    """Run directory to write."""
     heldout: tuple[str, ...] = ()
     """Held-out data. Default: split off heldout_fraction of the prompts."""
     heldout_fraction: float = 0.2
     """Share of the prompts held out when no held-out data is given."""
-    split_seed: int | None = None
-    """Seeds the held-out split. Default: the seed."""
     max_length: int = 1024
     """Longest conversation in tokens."""
     truncation: Truncation = "drop"
@@ -110,12 +106,22 @@ class TrainingRun:
     """error stops at the first bad row; skip counts it and goes on."""
     limit: int | None = None
     """Use only the first so many comparisons."""
-    resume: bool = False
-    """Go on from the last resume point in the run directory."""
     threads: int | None = None
     """CPU threads. Default: all cores."""
     json: bool = False
     """Print the result as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun(PairTraining):
+    """Which data a training run reads, how it splits and cuts them, and where it writes."""
+
+    out: Path
+    """Run directory to write."""
+    split_seed: int | None = None
+    """Seeds the held-out split. Default: the seed."""
+    resume: bool = False
+    """Go on from the last resume point in the run directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +179,30 @@ class TrainEnsemble(EnsembleTraining, TrainingRun):
     shifted: tuple[str, ...] = ()
     """Preference data unlike the training data, on which diversity is measured too. Default: the
     bundled everyday questions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling(PairTraining):
+    """More data or a bigger model? Train at several sizes and fit accuracy against data size."""
+
+    out: Path
+    """Directory for points.jsonl, results.json and scaling.html; finished points in it are kept."""
+    backbones: tuple[str, ...] = ("smollm2-135m",)
+    """Backbones to train on: names, directories, or hub names."""
+    layers: tuple[int, ...] = ()
+    """frozen only: how many of a backbone's layers to keep, each a model size of its own. Default:
+    80 % of them."""
+    sizes: tuple[int, ...] = ()
+    """Training pairs, rising; prompts are taken whole. Default: all of them, halved down to about
+    128."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Each draws its own training prompts, smaller sizes within larger ones, and its own head."""
+    mode: Mode = "frozen"
+    """frozen: a head on cached features (seconds a point). lora, full: one training a point."""
+    training: Path | None = None
+    """TOML file with more settings of the training (l2, lr, epochs, …), the same at every point."""
+    split_seed: int = 0
+    """Seeds the held-out split, which is the same for all points."""
 
 
 @dataclass(frozen=True, kw_only=True)

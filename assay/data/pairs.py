@@ -158,9 +158,7 @@ class PreferencePairs(Sequence[PreferencePair]):
         if by != "prompt":
             raise ConfigError(f"pairs are split by 'prompt', not by {by!r}.")
         keys = self.prompt_keys()
-        ranked = sorted(
-            set(keys), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest()
-        )
+        ranked = _ranked(keys, seed)
         if len(ranked) < 2:
             raise DataError(
                 f"a split by prompt needs two or more different prompts; there is {len(ranked)}."
@@ -168,6 +166,23 @@ class PreferencePairs(Sequence[PreferencePair]):
         count = min(max(round(heldout * len(ranked)), 1), len(ranked) - 1)
         is_heldout = np.isin(keys, ranked[:count])
         return self.select(np.flatnonzero(~is_heldout)), self.select(np.flatnonzero(is_heldout))
+
+    def nested(self, size: int, seed: int = 0) -> PreferencePairs:
+        """Whole prompts, in an order drawn by the seed, until there are so many pairs or just more.
+
+        What a smaller size holds, a larger one of the same seed holds too. Prompts are ranked as
+        in :meth:`split`, so the subset depends on neither the order of the rows nor the machine;
+        its comparisons keep their order.
+        """
+        if not 1 <= size <= len(self):
+            raise ConfigError(
+                f"{size:,} pairs were asked for, and there are {len(self):,}; ask for 1 to all."
+            )
+        keys = np.array(self.prompt_keys())
+        rank = {key: place for place, key in enumerate(_ranked(keys.tolist(), seed))}
+        place = np.array([rank[key] for key in keys.tolist()])
+        total = np.cumsum(np.bincount(place, self._index.counts))
+        return self.select(np.flatnonzero(place <= np.searchsorted(total, size)))
 
     def select(self, indexes: Sequence[int] | NDArray[np.integer[Any]]) -> PreferencePairs:
         """The comparisons at these positions, in this order."""
@@ -209,6 +224,11 @@ class PreferencePairs(Sequence[PreferencePair]):
 def overlap(a: PreferencePairs, b: PreferencePairs) -> int:
     """How many prompts two sets of pairs share: 0 between a training set and its held-out set."""
     return len(set(a.prompt_keys()) & set(b.prompt_keys()))
+
+
+def _ranked(keys: Sequence[str], seed: int) -> list[str]:
+    """The different prompt keys in an order drawn by the seed: by SHA-256 of seed and key."""
+    return sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
 
 
 def prompt_key(prompt: Messages) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assay.errors import ConfigError, DataError
+from assay.errors import DataError
+from assay.evaluation.journal import Journal
 from assay.evaluation.suite import Item, ScoredItem, Suite
 from assay.types import Scorer, json_number
 
@@ -60,9 +60,11 @@ def score_suite(
         ConfigError: If the journal there is of another suite, model or truncation.
         DataError: If the scorer's rewards do not fit the suite.
     """
-    identity = {"suite": digest(suite.items), "model": model_digest}
-    journal = _Journal(directory / JOURNAL, identity) if directory else None
-    windows = journal.windows() if journal else []
+    identity = {"suite": digest(suite.items), "model or truncation": model_digest}
+    journal = None
+    if directory:
+        journal = Journal(directory / JOURNAL, identity, "an unfinished evaluation")
+    windows = journal.parts() if journal else []
     done = sum(len(window["rewards"]) for window in windows)
     while done < len(suite.items):
         window = _score(scorer, suite.items[done : done + WINDOW])
@@ -144,43 +146,3 @@ def _collected(items: Sequence[Item], windows: Sequence[Mapping[str, Any]]) -> S
         dropped_responses=sum(rewards.count(None) for rewards in rows),
         dropped_items=len(items) - len(scored),
     )
-
-
-class _Journal:
-    """An append-only file of windows, in order, whose first line says whose it is.
-
-    A window is one line, so it is there whole or not at all: a torn last line is cut off.
-    """
-
-    def __init__(self, path: Path, identity: Mapping[str, str]):
-        self.path = path
-        self.identity = dict(identity)
-
-    def windows(self) -> list[dict[str, Any]]:
-        text = self.path.read_bytes() if self.path.exists() else b""
-        whole = text[: text.rfind(b"\n") + 1]
-        if not whole:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_bytes(b"")
-            self.append(self.identity)
-            return []
-        try:
-            first, *windows = map(json.loads, whole.splitlines())
-        except ValueError as error:
-            raise ConfigError(
-                f"{self.path} is damaged ({error}); delete it and the evaluation begins anew."
-            ) from error
-        if first != self.identity:
-            raise ConfigError(
-                f"{self.path.parent} holds an unfinished evaluation of another suite, model or "
-                "truncation; name another directory, or delete it."
-            )
-        if len(whole) < len(text):
-            os.truncate(self.path, len(whole))
-        return windows
-
-    def append(self, line: Mapping[str, Any]) -> None:
-        with self.path.open("ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())

@@ -358,22 +358,21 @@ def cut_layers(network: "PreTrainedModel", keep: int) -> None:
         config.layer_types = list(config.layer_types[:keep])
 
 
-def longest_context(network: nn.Module) -> int | None:
-    """Most tokens the backbone can read in one conversation, where its config says so."""
-    config: Any = network.config
+def longest_context(config: Any) -> int | None:
+    """Most tokens a backbone can read in one conversation, where its config says so."""
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     if limit and config.model_type in ROBERTAS:
         limit -= config.pad_token_id + 1  # their positions start after the pad token's
     return int(limit) if limit else None
 
 
-def check_context(network: nn.Module, max_length: int, name: str) -> None:
+def check_context(config: Any, max_length: int, name: str) -> None:
     """Refuse a longest conversation that the backbone cannot read.
 
     Raises:
         ConfigError: If ``max_length`` is more than the backbone's context.
     """
-    limit = longest_context(network)
+    limit = longest_context(config)
     if limit is not None and max_length > limit:
         raise ConfigError(
             f"max_length {max_length:,} is more than the {limit:,} tokens {name} can read; "

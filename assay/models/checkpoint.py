@@ -343,7 +343,7 @@ def load_foreign(path: Path, name: str) -> RewardModel:
         raise CheckpointError(f"{name} cannot be loaded: {error}") from error
     add_rows(network, pad_id + 1)
     model = RewardModel(network, Renderer(contract, tokenizer), backbone=name)
-    limit = min(longest_context(network) or 4096, 1_000_000)
+    limit = min(longest_context(network.config) or 4096, 1_000_000)
     model.set_contract(
         max_length=limit, verified=False, pooling="first" if model.encoder else "last"
     )

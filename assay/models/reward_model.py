@@ -100,7 +100,7 @@ class RewardModel(nn.Module):
         attention.register()
         pad_id: Any = tokenizer.convert_tokens_to_ids(contract.pad_token)
         network = load_network(location, pad_token_id=pad_id, attention="eager", seed=seed)
-        check_context(network, max_length, name)
+        check_context(network.config, max_length, name)
         initialise_head(head_of(network), seed)
         bad = not_finite(network.state_dict())
         if bad:

@@ -92,12 +92,102 @@ def line_chart(
         parts.append(_text(x(at), bottom + 18, label))
     parts.append(_text((left + WIDTH) / 2, height - 6, xlabel))
     for name, (middle, lower, upper) in lines.items():
-        around = [(x(a), y(b)) for a, b in zip(xs, lower, strict=True)]
-        around += [(x(a), y(b)) for a, b in zip(xs, upper, strict=True)][::-1]
-        parts.append(f'<polygon class="band {name}" points="{_points(around)}"/>')
-        path = [(x(a), y(b)) for a, b in zip(xs, middle, strict=True)]
-        parts.append(f'<polyline class="curve {name}" points="{_points(path)}"/>')
+        rows = zip(xs, middle, lower, upper, strict=True)
+        parts += _curve(name, [(x(a), y(v), y(lo), y(hi)) for a, v, lo, hi in rows])
     return _svg(title, WIDTH, height, parts)
+
+
+class Dot(NamedTuple):
+    """A point with its interval; an open one was not measured but predicted."""
+
+    x: float
+    value: float
+    low: float
+    high: float
+    is_open: bool = False
+
+
+class Series(NamedTuple):
+    """Points and a curve with its band, (x, value, low, high), in the style of a class."""
+
+    style: str
+    dots: Sequence[Dot]
+    curve: Sequence[tuple[float, float, float, float]]
+
+
+def log_chart(
+    title: str,
+    series: Sequence[Series],
+    labels: Sequence[tuple[float, str]],
+    xlabel: str,
+    line: float | None = None,
+    beyond: float | None = None,
+) -> str:
+    """Points with intervals and curves with bands over a logarithmic axis.
+
+    The points of different series at one x are drawn side by side. The other axis is as long as
+    measured intervals and curves need; bands and predicted intervals that are longer are cut off.
+
+    Args:
+        line: Where a level line is drawn.
+        beyond: From this x on the ground is shaded: nothing was measured there.
+    """
+    height, left, right, top, bottom = 400.0, 54.0, 20.0, 12.0, 352.0
+    dots = [d for s in series for d in s.dots]
+    xs = [d.x for d in dots] + [p[0] for s in series for p in s.curve]
+    every = [v for d in dots for v in (d.value, *(() if d.is_open else (d.low, d.high)))]
+    every += [p[1] for s in series for p in s.curve] + ([] if line is None else [line])
+    pad = (max(every) - min(every)) * 0.05 or 0.05
+    low, high = min(every) - pad, max(every) + pad
+    first, span = math.log(min(xs)), math.log(max(xs) / min(xs)) or 1.0
+    inset = 18.0  # room for the points of several series side by side
+
+    def x(value: float) -> float:
+        share = (math.log(value) - first) / span
+        return left + inset + share * (WIDTH - left - right - 2 * inset)
+
+    def y(value: float) -> float:
+        return bottom - (min(max(value, low), high) - low) / (high - low) * (bottom - top)
+
+    parts = []
+    if beyond is not None and beyond < max(xs):
+        edge = _n(x(beyond) + inset)
+        width = _n(WIDTH - right - float(edge))
+        parts.append(
+            f'<rect class="beyond" x="{edge}" y="{_n(top)}" width="{width}" '
+            f'height="{_n(bottom - top)}"/>'
+        )
+    for value in round_ticks(low, high):
+        parts.append(_line(left, y(value), WIDTH - right, y(value), "grid"))
+        parts.append(_text(left - 6, y(value) + 4, f"{value:g}", "end"))
+    for at, label in labels:
+        parts.append(_text(x(at), bottom + 18, label))
+    parts.append(_text((left + WIDTH - right) / 2, height - 8, xlabel))
+    if line is not None:
+        parts.append(_line(left, y(line), WIDTH - right, y(line), "chance"))
+    for s in series:
+        parts += _curve(s.style, [(x(a), y(v), y(lo), y(hi)) for a, v, lo, hi in s.curve])
+    with_dots = [s for s in series if s.dots]
+    for place, s in enumerate(with_dots):
+        aside = 9.0 * (place - (len(with_dots) - 1) / 2)
+        for dot in s.dots:
+            at = x(dot.x) + aside + (4.0 if dot.is_open else 0.0)
+            parts.append(_line(at, y(dot.low), at, y(dot.high), f"bar {s.style}"))
+            parts.append(_symbol(at, y(dot.value), s.style, dot.is_open))
+    return _svg(title, WIDTH, height, parts)
+
+
+def _curve(style: str, points: Sequence[tuple[float, float, float, float]]) -> list[str]:
+    """A line with its band, from pixels (x, value, low, high)."""
+    if not points:
+        return []
+    around = [(a, lower) for a, _, lower, _ in points]
+    around += [(a, upper) for a, _, _, upper in points][::-1]
+    path = [(a, value) for a, value, _, _ in points]
+    return [
+        f'<polygon class="band {style}" points="{_points(around)}"/>',
+        f'<polyline class="curve {style}" points="{_points(path)}"/>',
+    ]
 
 
 def reliability_chart(title: str, bins: Sequence[tuple[float, float, float, float]]) -> str:
@@ -139,13 +229,30 @@ def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
     return f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _symbol(x: float, y: float, style: str) -> str:
+_SHAPES = {
+    "text": ((0.0, -5.5), (5.5, 4.5), (-5.5, 4.5)),
+    "s1": ((0.0, -5.5), (5.5, 4.5), (-5.5, 4.5)),
+    "s2": ((0.0, -6.5), (6.5, 0.0), (0.0, 6.5), (-6.5, 0.0)),
+    "s3": ((0.0, 5.5), (5.5, -4.5), (-5.5, -4.5)),
+    "s4": ((-4.5, -4.5), (4.5, -4.5), (4.5, 4.5), (-4.5, 4.5)),
+    "s5": ((-6.0, -2.0), (6.0, -2.0), (6.0, 2.0), (-6.0, 2.0)),
+}
+"""Corners of the symbols that are no circle, by style."""
+
+
+def symbol(style: str, is_open: bool = False) -> str:
+    """The symbol of a style in a square of 12, for a legend."""
+    return _symbol(6.0, 6.0, style, is_open)
+
+
+def _symbol(x: float, y: float, style: str, is_open: bool = False) -> str:
+    kind = f"dot {style}{' open' if is_open else ''}"
     if style == "length":
-        return f'<rect class="dot {style}" x="{_n(x - 4)}" y="{_n(y - 4)}" width="8" height="8"/>'
-    if style == "text":
-        points = [(x, y - 5.5), (x + 5.5, y + 4.5), (x - 5.5, y + 4.5)]
-        return f'<polygon class="dot {style}" points="{_points(points)}"/>'
-    return f'<circle class="dot {style}" cx="{_n(x)}" cy="{_n(y)}" r="5"/>'
+        return f'<rect class="{kind}" x="{_n(x - 4)}" y="{_n(y - 4)}" width="8" height="8"/>'
+    if style in _SHAPES:
+        corners = [(x + dx, y + dy) for dx, dy in _SHAPES[style]]
+        return f'<polygon class="{kind}" points="{_points(corners)}"/>'
+    return f'<circle class="{kind}" cx="{_n(x)}" cy="{_n(y)}" r="5"/>'
 
 
 def _arrow(x: float, y: float, right: bool, style: str) -> str:

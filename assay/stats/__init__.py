@@ -21,6 +21,7 @@ from assay.stats.comparison import (
     permutation_p,
     t_test,
 )
+from assay.stats.crossed import CrossedMeans, crossed_bootstrap
 from assay.stats.diversity import (
     Rejection,
     disagreement,
@@ -45,6 +46,7 @@ from assay.stats.pairs import accuracy, accuracy_difference, brier, preference_n
 __all__ = [
     "CONFIDENCE",
     "Aggregator",
+    "CrossedMeans",
     "Estimate",
     "LastLayerLaplace",
     "LengthBaseline",
@@ -57,6 +59,7 @@ __all__ = [
     "cluster_bootstrap",
     "cluster_mean",
     "combine",
+    "crossed_bootstrap",
     "design_effect",
     "disagreement",
     "ece",

@@ -73,6 +73,11 @@ def correct_share(gap: Floats, q: Floats) -> Floats:
     return (1 + np.sign(gap) * np.sign(q - 0.5)) / 2
 
 
+def preference_losses(gap: Floats, q: Floats) -> Floats:
+    """Bradley-Terry loss of each pair: ``-q log σ(Δ) - (1-q) log σ(-Δ)``."""
+    return q * np.logaddexp(0, -gap) + (1 - q) * np.logaddexp(0, gap)
+
+
 def expected_correct(gap: Floats, q: Floats) -> Floats:
     """The label's probability of the side that the reward prefers."""
     return np.where(gap > 0, q, np.where(gap < 0, 1 - q, 0.5))

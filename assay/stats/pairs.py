@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from assay.stats.arrays import Clusters, as_pairs, codes, correct_share, same_length, sigmoid
+from assay.stats.arrays import (
+    Clusters,
+    as_pairs,
+    codes,
+    correct_share,
+    preference_losses,
+    same_length,
+    sigmoid,
+)
 from assay.stats.intervals import cluster_mean, wilson
 from assay.types import Figure
 
@@ -37,8 +45,7 @@ def preference_nll(
 ) -> Figure:
     """Mean Bradley-Terry loss ``-q log σ(Δ) - (1-q) log σ(-Δ)``; a coin has log 2."""
     gap, q = as_pairs(gaps, probability)
-    loss = q * np.logaddexp(0, -gap) + (1 - q) * np.logaddexp(0, gap)
-    return cluster_mean(loss, clusters)
+    return cluster_mean(preference_losses(gap, q), clusters)
 
 
 def brier(

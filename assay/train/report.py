@@ -34,6 +34,7 @@ class HeldoutReport:
     ties: int
     encoding: EncodeReport
     gaps: NDArray[np.float64]
+    length_only_gaps: NDArray[np.float64]
     probability: NDArray[np.float64]
 
     @property
@@ -84,13 +85,12 @@ def heldout_report(
     probability = index.probability.astype(np.float64)
     fitted_on = pair_index(train)
     baseline = LengthBaseline.fit(fitted_on.length_difference, fitted_on.probability)
+    length_only_gaps = baseline.predict(index.length_difference)
     lengths = [n for e in heldout for n in e.lengths]
     response_clusters = [e.cluster for e in heldout for _ in e.lengths]
     figures = {
         "accuracy": accuracy(gaps, probability, index.cluster),
-        "length_only_accuracy": accuracy(
-            baseline.predict(index.length_difference), probability, index.cluster
-        ),
+        "length_only_accuracy": accuracy(length_only_gaps, probability, index.cluster),
         "gap": cluster_mean(gaps, index.cluster),
         "nll": preference_nll(gaps, probability, index.cluster),
         "reward_length_correlation": reward_length_correlation(rewards, lengths, response_clusters),
@@ -102,5 +102,6 @@ def heldout_report(
         ties=int((probability == 0.5).sum()),
         encoding=encoding,
         gaps=gaps,
+        length_only_gaps=length_only_gaps,
         probability=probability,
     )

@@ -76,7 +76,7 @@ def train_reward(
         TrainingError: If the loss becomes NaN or infinite.
     """
     training = training or RewardTraining()
-    _check(training)
+    check_training(training)
     goes_on = _prepare(model, training)
     examples, encoding = encode(
         model.renderer, train.comparisons, clusters_of(train), share=not model.encoder
@@ -116,7 +116,12 @@ def train_reward(
     )
 
 
-def _check(training: RewardTraining) -> None:
+def check_training(training: RewardTraining) -> None:
+    """Refuse settings that cannot work, whatever the model and the data.
+
+    Raises:
+        ConfigError: If a setting is out of its range or does not fit another.
+    """
     if not 0.0 <= training.label_smoothing < 0.5:
         raise ConfigError(
             f"label_smoothing is {training.label_smoothing}; it lies between 0 and 0.5."
@@ -181,7 +186,7 @@ def _prepare(model: RewardModel, training: RewardTraining) -> bool:
     )
     if training.mode == "frozen":
         total = int(model.network.config.get_text_config().num_hidden_layers)
-        keep = training.layers or (total if goes_on else max(1, round(FROZEN_LAYERS * total)))
+        keep = training.layers or (total if goes_on else kept_layers(total))
         cut_layers(model.network, keep)
         if training.pooling not in ("last", model.contract.pooling):
             model.set_pooling(training.pooling)
@@ -204,6 +209,11 @@ def _prepare(model: RewardModel, training: RewardTraining) -> bool:
         model.train()  # transformers checkpoints in training mode only; dropout is 0
     model.provenance = {**model.provenance, "mode": training.mode}
     return goes_on
+
+
+def kept_layers(total: int) -> int:
+    """How many of a backbone's layers frozen mode keeps where none are named."""
+    return max(1, round(FROZEN_LAYERS * total))
 
 
 def resolve(training: RewardTraining, examples: Sequence[Example]) -> FitSettings:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.atomic import write_json, write_text
-from assay.configs import TrainEnsemble, TrainingRun, TrainReward
+from assay.configs import PairTraining, TrainEnsemble, TrainingRun, TrainReward
 from assay.errors import ConfigError, TrainingError
 from assay.types import Figure
 
@@ -110,12 +110,16 @@ def is_main() -> bool:
 
 def load_data(config: TrainReward | TrainEnsemble) -> tuple[PreferencePairs, PreferencePairs]:
     """Training and held-out pairs, by file or split off by prompt."""
+    return load_split(config, config.seed if config.split_seed is None else config.split_seed)
+
+
+def load_split(config: PairTraining, seed: int) -> tuple[PreferencePairs, PreferencePairs]:
+    """The same for any verb that trains on pairs, split by a seed."""
     from assay.data.pairs import PreferencePairs
 
     pairs = PreferencePairs.load(config.data, on_bad_row=config.on_bad_row, limit=config.limit)
     if config.heldout:
         return pairs, PreferencePairs.load(config.heldout, on_bad_row=config.on_bad_row)
-    seed = config.seed if config.split_seed is None else config.split_seed
     return pairs.split(heldout=config.heldout_fraction, by="prompt", seed=seed)
 
 
@@ -133,7 +137,7 @@ def _starting_model(config: TrainReward) -> RewardModel:
             seed=config.seed,
         )
     model = load_model(config.from_run, engine=config.engine)
-    check_context(model.network, config.max_length, config.from_run)
+    check_context(model.network.config, config.max_length, config.from_run)
     # a contract that was inferred is this model's own once it is trained by it
     model.set_contract(max_length=config.max_length, truncation=config.truncation, verified=True)
     model.provenance = {**model.provenance, "from": config.from_run}

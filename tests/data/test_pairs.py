@@ -187,6 +187,48 @@ def test_pairs_follow_the_comparisons():
             loaded[index]
 
 
+def several(prompts=40):
+    """One to four pairs a prompt, prompts mixed."""
+    rows = [
+        row(f"Q{i}", f"good {j}", f"bad {j}")
+        for j in range(4)
+        for i in range(prompts)
+        if j <= i % 4
+    ]
+    return PreferencePairs.load(rows)
+
+
+def test_nested_subsets_lie_within_each_other_and_take_prompts_whole():
+    pairs = several()
+    counts = dict(zip(*np.unique(pairs.prompt_keys(), return_counts=True), strict=True))
+    before: set[str] = set()
+    for size in (1, 5, 17, 50, len(pairs)):
+        subset = pairs.nested(size, seed=3)
+        keys, kept = np.unique(subset.prompt_keys(), return_counts=True)
+        assert before <= set(keys)
+        assert all(counts[key] == n for key, n in zip(keys, kept, strict=True))
+        assert size <= len(subset) < size + 4
+        before = set(keys)
+    assert list(pairs.nested(len(pairs), seed=3)) == list(pairs)
+
+
+def test_nested_subsets_depend_on_the_seed_and_not_on_the_order_of_rows():
+    pairs = several()
+    turned = pairs.select(np.arange(len(pairs.comparisons))[::-1])
+    first = pairs.nested(30, seed=1)
+    assert first.digest == pairs.nested(30, seed=1).digest
+    assert sorted(map(str, first)) == sorted(map(str, turned.nested(30, seed=1)))
+    assert set(first.prompt_keys()) != set(pairs.nested(30, seed=2).prompt_keys())
+    places = [list(pairs).index(pair) for pair in first]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("size", [0, -1, 101])
+def test_a_nested_subset_of_no_or_too_many_pairs_is_refused(size):
+    with pytest.raises(ConfigError, match=f"{size} pairs were asked for, and there are 100; ask"):
+        several().nested(size)
+
+
 def test_no_comparisons_are_no_pairs():
     empty = PreferencePairs.from_comparisons([])
     assert len(empty) == 0

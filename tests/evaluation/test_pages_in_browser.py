@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 from assay.evaluation.leaderboard import leaderboard_page
 from assay.evaluation.rewardbench import COUNTS, REWARDBENCH
 from assay.evaluation.run import evaluate
+from assay.evaluation.scaling_page import scaling_page
+from assay.evaluation.scaling_study import ScalingStudy
 from assay.evaluation.scoring import ScoredSuite
 from assay.evaluation.suite import Item, ScoredItem, Suite
 from assay.evaluation.suites import ONE_OF_N
@@ -65,7 +68,9 @@ class Noisy:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
-def test_no_page_is_wider_than_its_window(tmp_path: Path) -> None:
+def test_no_page_is_wider_than_its_window(
+    made_study: Callable[..., ScalingStudy], tmp_path: Path
+) -> None:
     rng = np.random.default_rng(0)
     items = tuple(
         Item(str(i), "a-rather-long-name-of-a-subset" if i % 2 else "b",
@@ -85,10 +90,13 @@ def test_no_page_is_wider_than_its_window(tmp_path: Path) -> None:
     suite = Suite(REWARDBENCH, (), "scores")
     bench = evaluate(None, suite, scored=ScoredSuite(rows, 0, 0, 0), model="bench")
     bench.save(tmp_path / "bench")
-    pages = [tmp_path / "made.html", tmp_path / "bench.html", tmp_path / "board.html"]
+    names = ("made", "bench", "board", "scaling")
+    pages = [tmp_path / f"{name}.html" for name in names]
     shutil.copy(tmp_path / "made" / "report.html", pages[0])
     shutil.copy(tmp_path / "bench" / "report.html", pages[1])
     leaderboard_page([dict(bench.record), {**bench.record, "model": "other"}], pages[2])
+    laws = (lambda n: 0.8 - 1.4 * n**-0.5, lambda n: 0.7)
+    scaling_page(made_study(("m" * 90, "n n " * 20), laws), pages[3])
     for inside, window, letters, narrowest in measured(pages, tmp_path):
         assert inside <= window
         assert letters > 100  # the page is really there

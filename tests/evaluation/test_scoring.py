@@ -190,16 +190,21 @@ def test_however_much_of_the_journal_reached_the_disk_the_result_is_the_same(
 
 
 @pytest.mark.parametrize(
-    ("suite", "model"),
-    [(pairs_suite(3), "m truncate-left"), (pairs_suite(2), "m drop"), (pairs_suite(2), "n drop")],
-    ids=["suite", "truncation", "model"],
+    ("suite", "model", "other"),
+    [
+        (pairs_suite(3), "m truncate-left", "suite;"),
+        (pairs_suite(2), "m drop", "model or truncation;"),
+        (pairs_suite(2), "n drop", "model or truncation;"),
+        (pairs_suite(3), "n drop", "suite, model or truncation;"),
+    ],
+    ids=["suite", "truncation", "model", "all"],
 )
 def test_a_journal_of_something_else_is_refused_and_kept(
-    tmp_path: Path, suite: Suite, model: str
+    tmp_path: Path, suite: Suite, model: str, other: str
 ) -> None:
     score_suite(Recorder(hash_of), pairs_suite(2), tmp_path, "m truncate-left")
     before = (tmp_path / JOURNAL).read_bytes()
-    with pytest.raises(ConfigError, match="unfinished evaluation of another suite, model or trunc"):
+    with pytest.raises(ConfigError, match=f"an unfinished evaluation begun with another {other}"):
         score_suite(Recorder(hash_of), suite, tmp_path, model)
     assert (tmp_path / JOURNAL).read_bytes() == before
 
@@ -229,7 +234,7 @@ def test_a_reward_is_the_same_to_the_last_bit_after_the_journal(tmp_path: Path) 
     assert again == first
     assert [r for item in again.scored for r in item.rewards] == list(table.values())
     lines = (tmp_path / JOURNAL).read_text().splitlines()
-    assert set(json.loads(lines[0])) == {"suite", "model"}
+    assert set(json.loads(lines[0])) == {"suite", "model or truncation"}
 
 
 def texts(n: int) -> list[str]:

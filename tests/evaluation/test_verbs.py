@@ -270,10 +270,13 @@ def test_another_models_unfinished_evaluation_is_not_gone_on_with(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    journal = write(out / JOURNAL, {"suite": "another", "model": "another"})
+    journal = write(out / JOURNAL, {"suite": "another", "model or truncation": "another"})
     suite = write(tmp_path / "own.jsonl", *own_pairs(3))
     code, said = assay_says("evaluate", trained_run, "--suite", suite, "--out", out)
-    assert (code, "holds an unfinished evaluation of another suite, model" in said) == (2, True)
+    assert (code, "holds an unfinished evaluation begun with another suite, model" in said) == (
+        2,
+        True,
+    )
     assert list(out.iterdir()) == [journal]
 
 

@@ -289,20 +289,22 @@ def test_layers_that_cannot_be_told_apart_are_refused() -> None:
 
 
 def test_the_longest_context_counts_what_positions_there_are() -> None:
-    assert longest_context(tiny.tiny_network("llama")) == 128
-    assert longest_context(tiny.tiny_network("gpt2")) == 128
+    assert longest_context(tiny.tiny_network("llama").config) == 128
+    assert longest_context(tiny.tiny_network("gpt2").config) == 128
     # RoBERTa's positions begin at its pad token's id (1) + 1
-    assert longest_context(tiny.tiny_network("roberta")) == 126
-    assert longest_context(tiny.tiny_network("bloom", vocab_size=97, n_head=4)) is None  # ALiBi
+    assert longest_context(tiny.tiny_network("roberta").config) == 126
+    assert (
+        longest_context(tiny.tiny_network("bloom", vocab_size=97, n_head=4).config) is None
+    )  # ALiBi
 
 
 def test_a_conversation_longer_than_the_context_is_refused() -> None:
     network = tiny.tiny_network("llama")
-    check_context(network, 128, "tiny")
+    check_context(network.config, 128, "tiny")
     with pytest.raises(
         ConfigError, match="max_length 129 is more than the 128 tokens tiny can read"
     ):
-        check_context(network, 129, "tiny")
+        check_context(network.config, 129, "tiny")
 
 
 def test_the_digest_is_of_names_and_weights() -> None:
