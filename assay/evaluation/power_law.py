@@ -77,10 +77,11 @@ def _linear(ratio: Floats, y: Floats, w: Floats, c: Floats) -> tuple[Floats, Flo
     return a, b, (share * (a - b * x - y) ** 2).sum(0)
 
 
-def predict(parameters: Floats, size: float) -> Floats:
+def predict(parameters: Floats, size: float | int) -> Floats:
     """``a - b N^(-c)`` at one size, ``(B,)``."""
     a, b, c = parameters
-    return a - b * size**-c
+    accuracy: Floats = a - b * float(size) ** -c
+    return accuracy
 
 
 def r_squared(

@@ -16,11 +16,17 @@ from assay.types import Figure
 
 def answer(curve: ModelCurve) -> str:
     """One sentence for one model at its largest size."""
-    largest = curve.sizes[-1]
-    return (
-        f"{curve.model} at {largest.pairs:,.0f} pairs: {_more_data(curve)}; {_bigger(curve)}; "
-        f"{verdict(curve)}."
-    )
+    return f"{place(curve)}: {ways(curve)}; {verdict(curve)}."
+
+
+def place(curve: ModelCurve) -> str:
+    """Where on the curve the question is put."""
+    return f"{curve.model} at {curve.sizes[-1].pairs:,.0f} pairs"
+
+
+def ways(curve: ModelCurve) -> str:
+    """What either way to a better model gives."""
+    return f"{_more_data(curve)}; {_bigger(curve)}"
 
 
 def _more_data(curve: ModelCurve) -> str:

@@ -247,7 +247,7 @@ def _bigger(
         return difference
 
     def doubling_minus(y: Floats) -> Floats:
-        return _doubling(n, y[m], weights) - gain(y)
+        return _doubling(n, fit_power_law(n, y[m], weights)) - gain(y)
 
     return Bigger(
         model=measured.models[bigger],
@@ -262,18 +262,24 @@ def fitted(n: Floats, accuracy: CrossedMeans) -> Fit:
     if len(n) < PARAMETERS:
         return Fit(undetermined(n.tolist(), 1.0, rise))
     weights = _weights(accuracy)
-    point = fit_power_law(n, accuracy.value, weights)
-    reasons = undetermined(n.tolist(), float(point[2, 0]), rise)
-    value, low, high = accuracy.interval(lambda y: fit_power_law(n, y, weights))
-    a, b, c = (Figure(float(value[i]), float(low[i]), float(high[i]), accuracy.n) for i in range(3))
     grid = np.geomspace(n[0], 2 * n[-1], CURVE_POINTS)
-    band = accuracy.interval(lambda y: _along(fit_power_law(n, y, weights), grid))
+
+    def everything(y: Floats) -> Floats:
+        """a, b, c, the gain of doubling, and the curve, from one fit: ``(4 + X, B)``."""
+        parameters = fit_power_law(n, y, weights)
+        along = [predict(parameters, float(size)) for size in grid]
+        return np.stack([*parameters, _doubling(n, parameters), *along])
+
+    value, low, high = accuracy.interval(everything)
+    rows = list(zip(value.tolist(), low.tolist(), high.tolist(), strict=True))
+    a, b, c, doubling = (Figure(*row, accuracy.n) for row in rows[:4])
+    reasons = undetermined(n.tolist(), c.value, rise)
     return Fit(
         undetermined=reasons,
         parameters=(a, b, c),
-        r_squared=r_squared(n, accuracy.value[:, 0], weights, point),
-        curve=tuple(zip(grid.tolist(), *(part.tolist() for part in band), strict=True)),
-        doubling=None if reasons else accuracy.figure(lambda y: _doubling(n, y, weights)),
+        r_squared=r_squared(n, accuracy.value[:, 0], weights, value[:3, None]),
+        curve=tuple((size, *row) for size, row in zip(grid.tolist(), rows[4:], strict=True)),
+        doubling=None if reasons else doubling,
     )
 
 
@@ -311,11 +317,6 @@ def _weights(accuracy: CrossedMeans) -> Floats:
     return weights
 
 
-def _doubling(n: Floats, y: Floats, weights: Floats) -> Floats:
+def _doubling(n: Floats, parameters: Floats) -> Floats:
     """Predicted accuracy at twice the largest size, minus that predicted at it."""
-    parameters = fit_power_law(n, y, weights)
     return predict(parameters, 2 * float(n[-1])) - predict(parameters, float(n[-1]))
-
-
-def _along(parameters: Floats, grid: Floats) -> Floats:
-    return np.stack([predict(parameters, float(n)) for n in grid])

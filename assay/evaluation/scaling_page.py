@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from assay.atomic import write_text
 from assay.evaluation.power_law import CHANCE
-from assay.evaluation.scaling_answer import answer, plain, rough, signed, verdict
+from assay.evaluation.scaling_answer import place, plain, rough, signed, verdict, ways
 from assay.evaluation.scaling_curves import ModelCurve
 from assay.pages.html import legend, page, shown, table
 from assay.pages.svg import Dot, Series, log_chart, symbol
@@ -29,14 +29,18 @@ def scaling_page(study: ScalingStudy, path: str | Path) -> Path:
 
 def _head(study: ScalingStudy) -> str:
     record = study.record
-    answers = "".join(f"<li>{escape(answer(curve))}</li>" for curve in study.curves)
+    answers = "".join(
+        f"<p><strong>{escape(place(curve))}: {verdict(curve)}.</strong><br>"
+        f"M{escape(ways(curve)[1:])}.</p>"
+        for curve in study.curves
+    )
     heldout = record["data"]["heldout"]
     return (
         f"<h1>{TITLE}</h1>"
         f'<p class="soft">{record["training"]["mode"]} training, {len(record["points"])} points: '
         f"{len(study.curves)} models × {len(record['sizes'])} sizes × {len(record['seeds'])} seeds "
         f"of nested training prompts, on {heldout['pairs']:,} held-out pairs of "
-        f"{heldout['prompts']:,} prompts</p><ul>{answers}</ul>"
+        f"{heldout['prompts']:,} prompts</p>{answers}"
     )
 
 
@@ -47,8 +51,8 @@ def _chart(study: ScalingStudy) -> str:
         drawn, named = _series(curve, style)
         series.append(drawn)
         key += named
-    length = [(s.pairs, *[s.length_only_accuracy.value] * 3) for s in study.curves[-1].sizes]
-    series.append(Series("length", (), length))
+    level = [(s.pairs, s.length_only_accuracy.value) for s in study.curves[-1].sizes]
+    series.append(Series("length", (), [(n, v, v, v) for n, v in level]))
     key.append(("length only", '<polyline class="curve length" points="0,6 12,6"/>'))
     key.append(("chance", '<line class="chance" x1="0" y1="6" x2="12" y2="6"/>'))
     sizes = [s.pairs for s in study.curves[0].sizes]
@@ -101,35 +105,49 @@ def _sizes(study: ScalingStudy) -> str:
         for curve in study.curves
         for size in curve.sizes
     ]
-    header = ["model", "pairs", "accuracy", "NLL", "length only", "chance", "seconds a point"]
+    header = ["model", "pairs", "accuracy", "NLL", "length only", "chance", "seconds"]
     n = study.curves[0].sizes[0].accuracy.n
-    return table(f"Means over the seeds, on {n:,} held-out pairs with a better side.", header, rows)
+    caption = (
+        f"Means over the seeds, on {n:,} held-out pairs with a better side; seconds of one point, "
+        "features included where they were not there yet."
+    )
+    return table(caption, header, rows)
 
 
 def _fits(study: ScalingStudy) -> str:
     rows = []
     for curve in study.curves:
-        fit, test = curve.fit, curve.holdout
+        fit = curve.fit
         numbers = ["–"] * 4
         if fit.parameters and not fit.undetermined:
-            numbers = [
-                plain(fit.parameters[0]),
-                rough(fit.parameters[1]),
-                plain(fit.parameters[2]),
-                f"{fit.r_squared:.3f}",
-            ]
-        tested = (
-            [plain(test.predicted), plain(test.measured), signed(test.error)] if test else ["–"] * 3
-        )
-        rows.append([curve.model, *numbers, *tested, "; ".join(fit.undetermined) or "determined"])
-    header = ["model", "a (ceiling)", "b", "c", "R²", "largest size predicted", "measured", "error",
-              "fit"]  # fmt: skip
-    return "<h2>Fits</h2>" + table(
-        "a − b·N^(−c) by weighted least squares, a between 0.5 and 1, c up to 2. The hold-out test "
-        "fits without the largest size; its error is predicted − measured.",
-        header,
+            a, b, c = fit.parameters
+            numbers = [plain(a), rough(b), plain(c), f"{fit.r_squared:.3f}"]
+        rows.append([curve.model, *numbers, "; ".join(fit.undetermined) or "determined"])
+    tests = [
+        [
+            curve.model,
+            str(test.sizes),
+            plain(test.predicted),
+            plain(test.measured),
+            signed(test.error),
+            "more than noise" if test.missed else "within noise",
+        ]
+        for curve in study.curves
+        if (test := curve.holdout)
+    ]
+    found = "<h2>Fits</h2>" + table(
+        "a − b·N^(−c) by weighted least squares, a between 0.5 and 1, c up to 2.",
+        ["model", "a (ceiling)", "b", "c", "R²", "fit"],
         rows,
-        words=(8,),
+        words=(5,),
+    )
+    if not tests:
+        return found
+    return found + table(
+        "Hold-out test: the largest size predicted by a fit to the others; error is predicted − "
+        "measured.",
+        ["model", "sizes fitted", "predicted", "measured", "error", "the error is"],
+        tests,
     )
 
 
@@ -144,17 +162,16 @@ def _ways(study: ScalingStudy) -> str:
             signed(curve.bigger.doubling_minus)
             if curve.bigger and curve.bigger.doubling_minus
             else "–",
-            verdict(curve),
         ]
         for curve in study.curves
     ]
-    header = ["model", "parameters", "last step, measured", "doubling, predicted",
-              "next model, measured", "doubling − next model", "so"]  # fmt: skip
+    header = ["model", "parameters", "last step", "doubling, predicted", "next model",
+              "doubling − next model"]  # fmt: skip
     return "<h2>Two ways up</h2>" + table(
-        "Gains in accuracy at the largest size, paired by held-out prompt and seed.",
+        "Gains in accuracy at the largest size, paired by held-out prompt and seed. All are "
+        "measured but that of doubling.",
         header,
         rows,
-        words=(6,),
     )
 
 

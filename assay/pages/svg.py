@@ -125,8 +125,9 @@ def log_chart(
 ) -> str:
     """Points with intervals and curves with bands over a logarithmic axis.
 
-    The points of different series at one x are drawn side by side. The other axis is as long as
-    measured intervals and curves need; bands and predicted intervals that are longer are cut off.
+    The points of different series at one x are drawn side by side, open ones on the right. The
+    other axis is as long as measured intervals and curves need; bands and predicted intervals that
+    are longer are cut off.
 
     Args:
         line: Where a level line is drawn.
@@ -139,11 +140,13 @@ def log_chart(
     every += [p[1] for s in series for p in s.curve] + ([] if line is None else [line])
     pad = (max(every) - min(every)) * 0.05 or 0.05
     low, high = min(every) - pad, max(every) + pad
-    first, span = math.log(min(xs)), math.log(max(xs) / min(xs)) or 1.0
-    inset = 18.0  # room for the points of several series side by side
+    span: float = math.log(max(xs) / min(xs)) or 1.0
+    columns = sum(bool(s.dots) for s in series)
+    step = min(9.0, 40.0 / max(columns, 1))
+    inset = 1.5 * step * columns + 10  # room for the points of several series side by side
 
     def x(value: float) -> float:
-        share = (math.log(value) - first) / span
+        share = math.log(value / min(xs)) / span
         return left + inset + share * (WIDTH - left - right - 2 * inset)
 
     def y(value: float) -> float:
@@ -151,7 +154,7 @@ def log_chart(
 
     parts = []
     if beyond is not None and beyond < max(xs):
-        edge = _n(x(beyond) + inset)
+        edge = _n(x(beyond) + (inset if any(d.is_open for d in dots) else step * columns / 2 + 6))
         width = _n(WIDTH - right - float(edge))
         parts.append(
             f'<rect class="beyond" x="{edge}" y="{_n(top)}" width="{width}" '
@@ -167,11 +170,10 @@ def log_chart(
         parts.append(_line(left, y(line), WIDTH - right, y(line), "chance"))
     for s in series:
         parts += _curve(s.style, [(x(a), y(v), y(lo), y(hi)) for a, v, lo, hi in s.curve])
-    with_dots = [s for s in series if s.dots]
-    for place, s in enumerate(with_dots):
-        aside = 9.0 * (place - (len(with_dots) - 1) / 2)
+    for place, s in enumerate(s for s in series if s.dots):
+        aside = step * (place - (columns - 1) / 2)
         for dot in s.dots:
-            at = x(dot.x) + aside + (4.0 if dot.is_open else 0.0)
+            at = x(dot.x) + aside + (step * columns if dot.is_open else 0.0)
             parts.append(_line(at, y(dot.low), at, y(dot.high), f"bar {s.style}"))
             parts.append(_symbol(at, y(dot.value), s.style, dot.is_open))
     return _svg(title, WIDTH, height, parts)

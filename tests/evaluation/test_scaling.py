@@ -180,7 +180,8 @@ def test_the_printed_text_has_the_answer_and_what_was_dropped(
 def test_the_resolved_configuration_reads_back(study: ScalingStudy) -> None:
     from assay.toml import read_toml
 
-    assert Scaling(**read_toml(study.config.out / "config.toml", Scaling)) == study.config
+    saved = Scaling(**read_toml(study.config.out / "config.toml", Scaling))
+    assert replace(saved, json=False) == study.config
 
 
 # --- which data -----------------------------------------------------------------------------------
@@ -259,7 +260,7 @@ def test_after_a_kill_the_study_is_the_same_and_trains_only_what_is_missing(
 ) -> None:
     out = tmp_path / "killed"
     words = ["scaling", "--data", *asked.data, "--backbones", *asked.backbones]
-    words += ["--layers", "1", "2", "--sizes", *map(str, SIZES), "--seeds", "0", "1"]
+    words += ["--layers", "1", "--sizes", *map(str, SIZES), "--seeds", "0", "1"]
     words += ["--training", str(asked.training), "--max-length", "256", "--out", str(out)]
     killed = (
         "import os, signal\n"
@@ -268,23 +269,26 @@ def test_after_a_kill_the_study_is_the_same_and_trains_only_what_is_missing(
         "def counting(self, part):\n"
         "    append(self, part)\n"
         "    done.append(1)\n"
-        "    if len(done) == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if len(done) == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
         "Journal.append = counting\n"
     )
     command = start_assay(words, before=killed)
     assert command.wait() == -9, command.output
     assert {p.name for p in out.iterdir()} == {POINTS}
     kept = lines(out)[1:]
-    assert len(kept) == 5
+    assert len(kept) == 3
     with (out / POINTS).open("ab") as file:
         file.write(b'{"backbone": "torn')
-    resumed = run(replace(asked, out=out))
-    assert len(trained) == 16 - 5
+    resumed = run(replace(asked, layers=(1,), out=out))
+    assert len(trained) == 8 - 3
     _, *points = lines(out)
-    assert points[:5] == kept
-    assert without_seconds(resumed.record) == without_seconds(study.record)
+    assert points[:3] == kept
     wholly = {point_key(p): p["gaps"] for p in lines(study.config.out)[1:]}
-    assert {point_key(p): p["gaps"] for p in points} == wholly
+    assert {point_key(p): p["gaps"] for p in points} == {
+        key: gaps for key, gaps in wholly.items() if key[0] == 1
+    }
+    (model,), (whole, _) = (without_seconds(s.record["models"]) for s in (resumed, study))
+    assert {**model, "bigger": None} == {**whole, "bigger": None}
 
 
 def point_key(point: dict[str, Any]) -> tuple[Any, ...]:
@@ -337,7 +341,7 @@ def test_points_of_another_study_are_not_mixed_in(
         ({"truncation": "truncate-left"}, "another truncation;"),
         ({"limit": 150}, "another training data, held-out data;"),
         ({"split_seed": 4}, "another training data, held-out data;"),
-        ({"mode": "lora", "layers": ()}, "another mode, training settings;"),
+        ({"mode": "lora", "layers": ()}, "another mode;"),
     ]
     before = (study.config.out / POINTS).read_bytes()
     for change, said in changes:
@@ -397,13 +401,13 @@ def scaling_says(
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"sizes": (10, 500)}, "--sizes asks for 500 pairs, and there are 160 to train on"),
+        ({"sizes": (10, 500)}, "--sizes asks for 500 pairs, and there are 161 to train on"),
         ({"sizes": (50,)}, "one size (50) shows no scaling; name two or more"),
         ({"sizes": (20, 10)}, "--sizes must rise; got 20 10"),
         ({"sizes": (10, 10, 20)}, "--sizes names one twice: 10 10 20"),
         ({"sizes": (0, 10)}, "--sizes begin at 2 pairs; got 0"),
         ({"sizes": (10, 11)}, "draw the same prompts with seed"),
-        ({"sizes": ()}, "160 training pairs are too few for the default sizes"),
+        ({"sizes": ()}, "161 training pairs are too few for the default sizes"),
         ({"seeds": (1, 1)}, "--seeds names one twice: 1 1"),
         ({"seeds": ()}, "--seeds is empty; name one or more"),
         ({"backbones": ()}, "--backbones is empty; name one or more"),

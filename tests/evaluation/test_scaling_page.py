@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.evaluation.scaling_answer import answer, plain, signed
+from assay.evaluation.scaling_answer import place, plain, signed, verdict, ways
 from assay.evaluation.scaling_page import scaling_page
 from assay.evaluation.scaling_study import ScalingStudy
 
@@ -32,7 +32,8 @@ def text(study: ScalingStudy, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_the_page_says_the_answers_and_every_figure(study: ScalingStudy, text: str) -> None:
     for curve in study.curves:
-        assert escape(answer(curve)) in text
+        assert f"{escape(place(curve))}: {verdict(curve)}.</strong>" in text
+        assert escape(ways(curve)[1:]) in text
         for size in curve.sizes:
             assert f"<td>{plain(size.accuracy)}</td>" in text
             assert f"<td>{plain(size.nll)}</td>" in text
@@ -44,7 +45,7 @@ def test_the_page_says_the_answers_and_every_figure(study: ScalingStudy, text: s
 def test_texts_cannot_break_out_and_nothing_is_fetched(text: str) -> None:
     assert "<script" not in text
     assert escape(EVIL) in text
-    assert "http" not in text
+    assert not re.search("https?:|url\\(|@import", text)
     assert "default-src 'none'" in text
 
 

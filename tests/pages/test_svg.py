@@ -54,7 +54,7 @@ def test_all_charts_are_well_formed_and_named() -> None:
         line_chart(evil, [0.0, 1.0], {"gold": ([0.1, 0.2], [0.0, 0.1], [0.2, 0.3])},
                    [(0.0, evil)], evil),
         reliability_chart(evil, [(0.7, 0.65, 0.31, 0.9)]),
-        log_chart(evil, [curve()], [(100, evil)], evil, line=0.5, beyond=200),
+        log_chart(evil, [curve()], [(100.0, evil)], evil, line=0.5, beyond=200.0),
     ]  # fmt: skip
     for text in charts:
         root = ElementTree.fromstring(text)
@@ -63,15 +63,19 @@ def test_all_charts_are_well_formed_and_named() -> None:
 
 
 def curve(style: str = "s0", *dots: Dot) -> Series:
-    given = dots or (Dot(100, 0.6, 0.55, 0.65), Dot(200, 0.7, 0.6, 0.8), Dot(400, 0.7, 0.6, 0.8))
-    return Series(style, given, [(100, 0.6, 0.5, 0.7), (400, 0.75, 0.7, 0.8)])
+    given = dots or (
+        Dot(100.0, 0.6, 0.55, 0.65),
+        Dot(200.0, 0.7, 0.6, 0.8),
+        Dot(400.0, 0.7, 0.6, 0.8),
+    )
+    return Series(style, given, [(100.0, 0.6, 0.5, 0.7), (400.0, 0.75, 0.7, 0.8)])
 
 
 def test_doublings_are_equal_steps_on_a_logarithmic_axis() -> None:
-    text = log_chart("t", [curve()], [(100, "a"), (200, "b"), (400, "c")], "pairs")
+    text = log_chart("t", [curve()], [(100.0, "a"), (200.0, "b"), (400.0, "c")], "pairs")
     xs = [x for x, _ in dots(text)]
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.2)
-    labels = re.findall(r'<text x="(.*?)" [^>]*>[abc]</text>', text)
+    labels = re.findall(r'<text x="([\d.]+)" [^>]*>[abc]</text>', text)
     assert [float(x) for x in labels] == pytest.approx(xs, abs=0.1)
     # the curve ends under the first and the last point
     path = re.search(r'class="curve s0" points="(.*?)"', text)
@@ -91,8 +95,8 @@ def test_series_at_one_place_stand_side_by_side_in_other_shapes() -> None:
 
 
 def test_what_was_predicted_is_open_and_does_not_stretch_the_axis() -> None:
-    wild = Dot(400, 0.7, -5.0, 5.0, is_open=True)
-    text = log_chart("t", [curve("s0", Dot(100, 0.6, 0.55, 0.65), wild)], [], "pairs")
+    wild = Dot(400.0, 0.7, -5.0, 5.0, is_open=True)
+    text = log_chart("t", [curve("s0", Dot(100.0, 0.6, 0.55, 0.65), wild)], [], "pairs")
     assert text.count('class="dot s0 open"') == 1
     ticks = [float(v) for v in re.findall(r">([\d.-]+)</text>", text)]
     assert min(ticks) >= 0.5
@@ -102,10 +106,10 @@ def test_what_was_predicted_is_open_and_does_not_stretch_the_axis() -> None:
 
 
 def test_the_ground_beyond_the_data_is_shaded() -> None:
-    assert 'class="beyond"' in log_chart("t", [curve()], [], "pairs", beyond=200)
-    assert 'class="beyond"' not in log_chart("t", [curve()], [], "pairs", beyond=400)
+    assert 'class="beyond"' in log_chart("t", [curve()], [], "pairs", beyond=200.0)
+    assert 'class="beyond"' not in log_chart("t", [curve()], [], "pairs", beyond=400.0)
     assert 'class="beyond"' not in log_chart("t", [curve()], [], "pairs")
-    one = log_chart("t", [Series("s0", [Dot(100, 0.6, 0.6, 0.6)], [])], [], "pairs")
+    one = log_chart("t", [Series("s0", [Dot(100.0, 0.6, 0.6, 0.6)], [])], [], "pairs")
     assert "nan" not in one
 
 
