@@ -31,8 +31,9 @@ def _head(study: ScalingStudy) -> str:
     record = study.record
     answers = "".join(
         f"<p><strong>{escape(place(curve))}: {verdict(curve)}.</strong><br>"
-        f"M{escape(ways(curve)[1:])}.</p>"
+        f"{escape(text[:1].upper() + text[1:])}.</p>"
         for curve in study.curves
+        for text in [ways(curve)]
     )
     heldout = record["data"]["heldout"]
     return (
