@@ -131,7 +131,7 @@ def readable(
     said = {}
     for name, renderer in renderers.items():
         examples, report = encode(renderer, pairs.comparisons, numbers.tolist(), share=False)
-        kept &= np.isin(numbers, [example.cluster for example in examples])
+        kept &= np.isin(numbers, [example.number for example in examples])
         said[name] = str(report)
     if not kept.any():
         raise DataError(

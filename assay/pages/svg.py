@@ -136,7 +136,9 @@ def log_chart(
     height, left, right, top, bottom = 400.0, 54.0, 20.0, 12.0, 352.0
     dots = [d for s in series for d in s.dots]
     xs = [d.x for d in dots] + [p[0] for s in series for p in s.curve]
-    every = [v for d in dots for v in (d.value, *(() if d.is_open else (d.low, d.high)))]
+    every: list[float] = [
+        v for d in dots for v in (d.value, *(() if d.is_open else (d.low, d.high)))
+    ]
     every += [p[1] for s in series for p in s.curve] + ([] if line is None else [line])
     pad = (max(every) - min(every)) * 0.05 or 0.05
     low, high = min(every) - pad, max(every) + pad
