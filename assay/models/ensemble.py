@@ -21,7 +21,25 @@ from assay.models.reward_model import RewardModel
 from assay.models.views import View, kept_outputs, view_features
 
 
-class HeadEnsemble(nn.Module):
+class _OnTrunk(nn.Module):
+    """Members that read conversations as one reward model, the trunk, does."""
+
+    def __init__(self, trunk: RewardModel):
+        super().__init__()
+        self.trunk = trunk
+
+    @property
+    def renderer(self) -> Renderer:
+        """The contract of all members, with its tokenizer."""
+        return self.trunk.renderer
+
+    @property
+    def encoder(self) -> bool:
+        """Whether prompts cannot be shared."""
+        return self.trunk.encoder
+
+
+class HeadEnsemble(_OnTrunk):
     """Many heads on one frozen backbone: one forward, one matrix product.
 
     Attributes:
@@ -33,20 +51,9 @@ class HeadEnsemble(nn.Module):
     weights: Tensor
 
     def __init__(self, trunk: RewardModel, views: Sequence[View], weights: Float[Tensor, "M VD"]):
-        super().__init__()
-        self.trunk = trunk
+        super().__init__(trunk)
         self.views = tuple(views)
         self.register_buffer("weights", weights.detach().float().to(trunk.network.device))
-
-    @property
-    def renderer(self) -> Renderer:
-        """The contract of all members, with its tokenizer."""
-        return self.trunk.renderer
-
-    @property
-    def encoder(self) -> bool:
-        """Whether prompts cannot be shared."""
-        return self.trunk.encoder
 
     @property
     def reward_shape(self) -> tuple[int, ...]:
@@ -62,7 +69,7 @@ class HeadEnsemble(nn.Module):
         return self.features(packed).float() @ self.weights.T
 
 
-class TrunkEnsemble(nn.Module):
+class TrunkEnsemble(_OnTrunk):
     """Members that share their lower layers: the trunk is run once, what is above it M times.
 
     The first member is ``trunk`` itself; each other one has upper layers and a head of its own.
@@ -79,8 +86,7 @@ class TrunkEnsemble(nn.Module):
         Raises:
             CheckpointError: If weights do not fit the layers.
         """
-        super().__init__()
-        self.trunk = trunk
+        super().__init__(trunk)
         self.shared = shared
         layers = layer_list(trunk.network.base_model)
         self.uppers = nn.ModuleList(
@@ -89,16 +95,6 @@ class TrunkEnsemble(nn.Module):
         )
         self.heads = nn.ModuleList(_head_of(trunk, state) for state in states)
         self.eval()
-
-    @property
-    def renderer(self) -> Renderer:
-        """The contract of all members, with its tokenizer."""
-        return self.trunk.renderer
-
-    @property
-    def encoder(self) -> bool:
-        """Whether prompts cannot be shared."""
-        return self.trunk.encoder
 
     @property
     def reward_shape(self) -> tuple[int, ...]:

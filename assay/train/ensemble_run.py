@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from assay.atomic import write_json, write_text
 from assay.bundled import HELDOUT
 from assay.configs import TrainEnsemble
-from assay.errors import ConfigError, TrainingError
-from assay.train.run import TrainedRun, check_out, is_main, load_data
+from assay.errors import ConfigError
+from assay.train.run import TrainedRun, check_out, load_data, watched
 
 if TYPE_CHECKING:
     from assay.data.pairs import PreferencePairs
     from assay.models.reward_model import RewardModel
+    from assay.progress import Report
     from assay.train.ensemble import EnsembleResult
 
 
@@ -26,7 +27,6 @@ def run(config: TrainEnsemble) -> TrainedRun | None:
     """
     import torch
 
-    from assay.progress import progress_bars
     from assay.train.ensemble import check_ensemble, train_ensemble
 
     if config.threads:
@@ -36,26 +36,21 @@ def run(config: TrainEnsemble) -> TrainedRun | None:
     train, heldout = load_data(config)
     shifted, where = _shifted(config, train)
     models = [_starting_model(config, name) for name in config.backbone]
-    try:
-        with progress_bars() as progress:
-            result = train_ensemble(
-                models,
-                train,
-                heldout,
-                config,
-                shifted=shifted,
-                directory=config.out,
-                resume=config.resume,
-                progress=progress if is_main() else None,
-            )
-    except KeyboardInterrupt:
-        raise TrainingError(
-            f"Interrupted; the last resume points in {config.out} are intact. "
-            "Go on with the same command and --resume."
-        ) from None
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # the rest is the first process's work alone
-    if not is_main():
+
+    def work(progress: Report | None) -> EnsembleResult:
+        return train_ensemble(
+            models,
+            train,
+            heldout,
+            config,
+            shifted=shifted,
+            directory=config.out,
+            resume=config.resume,
+            progress=progress,
+        )
+
+    result = watched(config.out, work)
+    if result is None:
         return None
     return save_run(config, result, train, heldout, where)
 

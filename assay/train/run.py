@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from assay.atomic import write_json, write_text
 from assay.configs import PairTraining, TrainEnsemble, TrainingRun, TrainReward
@@ -16,7 +16,10 @@ from assay.types import Figure
 if TYPE_CHECKING:
     from assay.data.pairs import PreferencePairs
     from assay.models.reward_model import RewardModel
+    from assay.progress import Report
     from assay.train.reward import RewardResult
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,6 @@ def run(config: TrainReward) -> TrainedRun | None:
     """
     import torch
 
-    from assay.progress import progress_bars
     from assay.train.reward import train_reward
 
     if config.threads:
@@ -52,27 +54,45 @@ def run(config: TrainReward) -> TrainedRun | None:
     check_out(config)
     train, heldout = load_data(config)
     model = _starting_model(config)
+
+    def work(progress: Report | None) -> RewardResult:
+        return train_reward(
+            model,
+            train,
+            heldout,
+            config,
+            directory=config.out,
+            resume=config.resume,
+            progress=progress,
+        )
+
+    result = watched(config.out, work)
+    if result is None:
+        return None
+    return save_run(config.out, result, train, heldout, config)
+
+
+def watched(out: Path, work: Callable[[Report | None], Result]) -> Result | None:
+    """What a training gives, with progress; None on all processes of it but the first.
+
+    Raises:
+        TrainingError: If Ctrl-C ends it: the resume points in ``out`` are whole.
+    """
+    import torch
+
+    from assay.progress import progress_bars
+
     try:
         with progress_bars() as progress:
-            result = train_reward(
-                model,
-                train,
-                heldout,
-                config,
-                directory=config.out,
-                resume=config.resume,
-                progress=progress if is_main() else None,
-            )
+            result = work(progress if is_main() else None)
     except KeyboardInterrupt:
         raise TrainingError(
-            f"Interrupted; the last resume point in {config.out} is intact. "
+            f"Interrupted; the last resume point in {out} is intact. "
             "Go on with the same command and --resume."
         ) from None
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # the rest is the first process's work alone
-    if not is_main():
-        return None
-    return save_run(config.out, result, train, heldout, config)
+    return result if is_main() else None
 
 
 def is_finished(directory: Path) -> bool:
