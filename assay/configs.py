@@ -171,7 +171,7 @@ class EnsembleTraining(RewardTraining):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainEnsemble(EnsembleTraining, TrainingRun):
-    """Train an ensemble of reward models, and measure how different its members are."""
+    """Train several reward models as one scorer, and measure how different they are."""
 
     backbone: tuple[str, ...] = ("smollm2-135m",)
     """smollm2-135m, gemma3-270m, minilm-l6, directories, or hub names; several with diversity
