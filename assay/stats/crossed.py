@@ -23,46 +23,58 @@ BLOCK = 4_000_000
 class CrossedMeans:
     """Means over seeds and items, and B resamples of them.
 
-    ``draws`` resamples both, ``by_cluster`` the items' clusters alone and ``by_seed`` the seeds
-    alone; the last axis of each is that of the resamples (of length 1 in ``value``).
+    ``draws`` resamples both, ``by_cluster`` the items' clusters alone, ``by_seed`` the seeds alone
+    and ``by_cell`` what is peculiar to a seed in a cluster; the last axis of each is that of the
+    resamples (of length 1 in ``value``).
     """
 
     value: Floats
     draws: Floats
     by_cluster: Floats
     by_seed: Floats
+    by_cell: Floats
     clusters: int
     seeds: int
     n: int
 
     def __getitem__(self, index: int | tuple[int, ...]) -> CrossedMeans:
         """The same for some of the means, the resamples kept together."""
-        value, draws, by_cluster, by_seed = (a[index] for a in self._arrays)
-        return replace(self, value=value, draws=draws, by_cluster=by_cluster, by_seed=by_seed)
-
-    @property
-    def _arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
-        return self.value, self.draws, self.by_cluster, self.by_seed
+        return replace(
+            self,
+            value=self.value[index],
+            draws=self.draws[index],
+            by_cluster=self.by_cluster[index],
+            by_seed=self.by_seed[index],
+            by_cell=self.by_cell[index],
+        )
 
     def interval(self, statistic: Statistic) -> tuple[Floats, Floats, Floats]:
         """Value, low and high of whatever follows from the means, each ``()`` or ``(X,)``.
 
-        The percentiles are the normal ones of ``±t``, with the degrees of freedom of Satterthwaite
-        1946 for the sum of both variances: ``(v_c + v_s)² / (v_c²/(G-1) + v_s²/(R-1))``.
+        Percentiles of ``draws``, drawn in about the value by ``√(v / (v_c + v_s))``: the variance
+        is ``v = v_c + max(v_s - v_cs, 0)``, for what is peculiar to the cells is in both (Cameron,
+        Gelbach & Miller 2011). The percentiles are the normal ones of ``±t``, with the degrees of
+        freedom of Satterthwaite 1946: ``v² / (v_c²/(G-1) + (v - v_c)²/(R-1))``.
         """
         from scipy.special import ndtr, stdtrit
 
-        value, draws, by_cluster, by_seed = map(statistic, self._arrays)
-        over_clusters, over_seeds = by_cluster.var(axis=-1), by_seed.var(axis=-1)
-        spread = over_clusters**2 / max(self.clusters - 1, 1)
-        spread = spread + over_seeds**2 / max(self.seeds - 1, 1)
-        total = (over_clusters + over_seeds) ** 2
-        df = np.where(spread > 0, total / np.where(spread > 0, spread, 1.0), self.clusters - 1)
-        tail = ndtr(-stdtrit(df, 0.5 + CONFIDENCE / 2))
+        value = statistic(self.value)[..., 0]
+        draws = statistic(self.draws)
+        of_clusters, of_seeds, of_cells = (
+            statistic(part).var(axis=-1) for part in (self.by_cluster, self.by_seed, self.by_cell)
+        )
+        own = np.maximum(of_seeds - of_cells, 0.0)
+        total, drawn = of_clusters + own, of_clusters + of_seeds
+        spread = of_clusters**2 / max(self.clusters - 1, 1) + own**2 / max(self.seeds - 1, 1)
+        df = np.where(spread > 0, total**2 / np.where(spread > 0, spread, 1.0), self.clusters - 1)
+        factor = np.sqrt(np.where(drawn > 0, total / np.where(drawn > 0, drawn, 1.0), 1.0))
+        tail = np.ravel(ndtr(-stdtrit(df, 0.5 + CONFIDENCE / 2)))
         rows = draws.reshape(-1, draws.shape[-1])
-        ends = [np.quantile(row, [t, 1 - t]) for row, t in zip(rows, np.ravel(tail), strict=True)]
-        low, high = (np.reshape([e[i] for e in ends], draws.shape[:-1]) for i in (0, 1))
-        return value[..., 0], low, high
+        ends = np.array(
+            [np.quantile(row, [t, 1 - t]) for row, t in zip(rows, tail, strict=True)]
+        ).T.reshape(2, *draws.shape[:-1])
+        low, high = (np.asarray(value + factor * (end - value)) for end in ends)
+        return np.asarray(value), low, high
 
     def figure(
         self,
@@ -85,10 +97,9 @@ def crossed_bootstrap(
     """Means over seeds and items, with a bootstrap over seeds and over clusters of items.
 
     A resample is ``m + √(G/(G-1)) (m_c - m) + √(R/(R-1)) (m_s - m)``: m the mean, ``m_c`` that of
-    clusters drawn with replacement, ``m_s`` that of seeds drawn with replacement. The variances of
-    both factors add up (what seeds and items do together is counted in both, on the safe side:
-    Owen 2007), and the roots undo the shrinking of a bootstrap of few (Hesterberg
-    2015). All means share the draws, so differences of them are paired by item and seed.
+    clusters drawn with replacement, ``m_s`` that of seeds drawn with replacement. The roots undo
+    the shrinking of a bootstrap of few (Hesterberg 2015). All means share the draws, so differences
+    of them are paired by item and seed.
 
     Args:
         values: ``(…, R, n)``, R seeds of n items.
@@ -107,24 +118,31 @@ def crossed_bootstrap(
             f"got {seeds} and {count}."
         )
     rng = np.random.default_rng(seed)
-    size = np.bincount(cluster).astype(np.float64)
+    size = np.bincount(cluster).astype(np.float64)  # (G,)
     order = np.argsort(cluster, kind="stable")
     starts = np.concatenate([[0], np.cumsum(size)[:-1]]).astype(np.intp)
-    totals = np.add.reduceat(v.mean(axis=-2)[..., order], starts, axis=-1)  # (…, G)
+    cells = np.add.reduceat(v[..., order], starts, axis=-1)  # (…, R, G)
+    totals = cells.mean(axis=-2)  # (…, G)
     value = totals.sum(axis=-1, keepdims=True) / n
-    parts = []
-    for start in range(0, resamples, step := max(1, BLOCK // count)):
-        times = _times(rng, count, min(step, resamples - start))  # (B, G)
+    of_seeds = cells.sum(axis=-1) / n  # (…, R)
+    peculiar = cells - totals[..., None, :] - (of_seeds - value)[..., None] * size
+    peculiar = peculiar.reshape(*peculiar.shape[:-2], seeds * count) / (n * seeds)
+    parts, odd = [], []
+    for start in range(0, resamples, step := max(1, BLOCK // (count * seeds))):
+        some = min(step, resamples - start)
+        times = _times(rng, count, some)  # (B, G)
         parts.append(totals @ times.T / (times @ size))
-    by_cluster = np.concatenate(parts, axis=-1)
-    by_seed = v.mean(axis=-1) @ _times(rng, seeds, resamples).T / seeds  # (…, B)
-    off_cluster = np.sqrt(count / (count - 1)) * (by_cluster - value)
-    off_seed = np.sqrt(seeds / max(seeds - 1, 1)) * (by_seed - value)
+        signs = rng.integers(2, size=(some, seeds * count)) * 2.0 - 1.0
+        odd.append(peculiar @ signs.T)
+    many, several = np.sqrt(count / (count - 1)), np.sqrt(seeds / max(seeds - 1, 1))
+    by_cluster = value + many * (np.concatenate(parts, axis=-1) - value)
+    by_seed = value + several * (of_seeds @ _times(rng, seeds, resamples).T / seeds - value)
     return CrossedMeans(
         value=value,
-        draws=value + off_cluster + off_seed,
-        by_cluster=value + off_cluster,
-        by_seed=value + off_seed,
+        draws=by_cluster + by_seed - value,
+        by_cluster=by_cluster,
+        by_seed=by_seed,
+        by_cell=value + many * several * np.concatenate(odd, axis=-1),
         clusters=count,
         seeds=seeds,
         n=n,
