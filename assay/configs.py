@@ -183,7 +183,7 @@ class TrainEnsemble(EnsembleTraining, TrainingRun):
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling(PairTraining):
-    """More data or a bigger model? Train at several sizes and fit accuracy against data size."""
+    """More data or a bigger model? Train at several sizes, and fit accuracy to them."""
 
     out: Path
     """Directory for points.jsonl, results.json and scaling.html; finished points in it are kept."""
