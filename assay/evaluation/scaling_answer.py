@@ -107,9 +107,9 @@ def fit_lines(curve: ModelCurve) -> list[str]:
     if curve.fit.undetermined:
         lines.append(f"fit undetermined: {'; '.join(curve.fit.undetermined)}")
     elif curve.fit.parameters:
-        a, b, c = curve.fit.parameters
+        _, b, c = curve.fit.parameters
         lines.append(
-            f"accuracy(N) = a - b N^(-c): a {plain(a)}, b {rough(b)}, c {plain(c)}, "
+            f"accuracy(N) = a - b N^(-c): a {ceiling(curve)}, b {rough(b)}, c {plain(c)}, "
             f"R² {curve.fit.r_squared:.3f}"
         )
     test = curve.holdout
@@ -122,6 +122,13 @@ def fit_lines(curve: ModelCurve) -> list[str]:
     else:
         lines.append("hold-out: not tested; it needs four sizes or more")
     return lines
+
+
+def ceiling(curve: ModelCurve) -> str:
+    """The fitted a, unless it is its bound that would be read as a finding."""
+    if curve.fit.no_ceiling:
+        return "1, its bound (no ceiling in sight)"
+    return plain(curve.fit.parameters[0]) if curve.fit.parameters else "–"
 
 
 def plain(figure: Figure) -> str:

@@ -105,7 +105,8 @@ class Fit:
     """``acc(N) = a - b N^(-c)`` over all sizes, and the curve with its band, (N, value, low, high).
 
     Where ``undetermined`` says why, the numbers stand for nothing; with too few sizes there are
-    none.
+    none. ``no_ceiling`` says that a alone does: it is at its bound 1, for the curve does not level
+    off within these sizes.
     """
 
     undetermined: tuple[str, ...]
@@ -114,11 +115,17 @@ class Fit:
     curve: tuple[tuple[float, float, float, float], ...] = ()
     doubling: Figure | None = None
 
+    @property
+    def no_ceiling(self) -> bool:
+        """Whether accuracy rises as if to 1."""
+        return self.parameters is not None and self.parameters[0].value >= 1.0
+
     def to_dict(self) -> dict[str, Any]:
         """For ``results.json``."""
         a, b, c = (p.to_dict() for p in self.parameters) if self.parameters else (None, None, None)
         return {
             "undetermined": list(self.undetermined),
+            "no_ceiling": self.no_ceiling,
             "a": a,
             "b": b,
             "c": c,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from assay.atomic import write_text
 from assay.evaluation.power_law import CHANCE
-from assay.evaluation.scaling_answer import place, plain, rough, signed, verdict, ways
+from assay.evaluation.scaling_answer import ceiling, place, plain, rough, signed, verdict, ways
 from assay.evaluation.scaling_curves import ModelCurve
 from assay.pages.html import legend, page, shown, table
 from assay.pages.svg import Dot, Series, log_chart, symbol
@@ -121,8 +121,8 @@ def _fits(study: ScalingStudy) -> str:
         fit = curve.fit
         numbers = ["–"] * 4
         if fit.parameters and not fit.undetermined:
-            a, b, c = fit.parameters
-            numbers = [plain(a), rough(b), plain(c), f"{fit.r_squared:.3f}"]
+            _, b, c = fit.parameters
+            numbers = [ceiling(curve), rough(b), plain(c), f"{fit.r_squared:.3f}"]
         rows.append([curve.model, *numbers, "; ".join(fit.undetermined) or "determined"])
     tests = [
         [

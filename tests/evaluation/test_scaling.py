@@ -15,6 +15,7 @@ import pytest
 
 from assay.cli import main
 from assay.configs import Scaling
+from assay.data.contract import Renderer
 from assay.data.pairs import PreferencePairs
 from assay.errors import ConfigError, DataError, TrainingError
 from assay.evaluation import scaling_points
@@ -231,6 +232,7 @@ def test_shared_prompts_and_a_single_seed_are_said(asked: Scaling, tmp_path: Pat
             seeds=(3,),
             layers=(1,),
             sizes=(10, 20),
+            threads=1,
             out=tmp_path / "out",
         )
     )
@@ -480,6 +482,29 @@ def test_held_out_ties_alone_are_refused(
     ties.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match="all held-out pairs are ties"):
         run(replace(asked, heldout=(str(ties),), out=tmp_path / "out"))
+
+
+def test_what_no_backbone_can_read_is_refused(asked: Scaling, pairs_file: Path) -> None:
+    _, renderers = scaling_points.models_of(asked)
+    (name, renderer), *_ = renderers.items()
+
+    class Refuses(Renderer):
+        """Reads the even comparisons alone, or the odd ones."""
+
+        def __init__(self, rest: int):
+            super().__init__(renderer.contract, renderer.tokenizer)
+            self.rest, self.seen = rest, -1
+
+        def fit(self, tokens: Any, truncation: Any = None) -> Any:
+            self.seen += 1
+            return tokens if self.seen // 2 % 2 == self.rest else None
+
+    pairs = PreferencePairs.load(str(pairs_file))
+    kept, said = scaling_points.readable(pairs, {name: renderer, "even": Refuses(0)})
+    assert [p.id for p in kept] == [p.id for p in pairs][::2]
+    assert said["even"].startswith("100 pairs dropped")
+    with pytest.raises(DataError, match="no comparison can be read by all of even, odd; raise"):
+        scaling_points.readable(pairs, {"even": Refuses(0), "odd": Refuses(1)})
 
 
 def test_two_directories_of_one_name_keep_their_paths(

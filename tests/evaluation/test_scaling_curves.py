@@ -128,6 +128,18 @@ def test_the_hold_out_test_passes_on_a_power_law_and_fails_on_a_kink(simulated: 
     assert fit_lines(broken)[-1].endswith("more than noise")
 
 
+def test_a_ceiling_that_is_not_in_sight_is_not_printed(simulated: Simulated) -> None:
+    (found,) = curves(simulated(lambda n: 0.5 + 0.05 * (n / 128) ** 0.45), resamples=100)
+    assert found.fit.no_ceiling
+    assert found.fit.undetermined == ()
+    assert found.fit.parameters is not None
+    assert found.fit.parameters[0].value == 1.0
+    assert found.fit.to_dict()["no_ceiling"] is True
+    assert "a 1, its bound (no ceiling in sight), b" in fit_lines(found)[0]
+    assert found.doubling is not None
+    assert found.doubling.low > 0
+
+
 @pytest.mark.parametrize(
     ("truth", "sizes", "why"),
     [
