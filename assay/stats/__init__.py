@@ -21,7 +21,7 @@ from assay.stats.comparison import (
     t_test,
 )
 from assay.stats.estimates import Estimate, combine, design_effect, estimate_mean, jackknife
-from assay.stats.intervals import cluster_bootstrap, cluster_mean, wilson
+from assay.stats.intervals import bootstrap_sums, cluster_bootstrap, cluster_mean, wilson
 from assay.stats.length import LengthBaseline, reward_length_correlation
 from assay.stats.pairs import accuracy, accuracy_difference, brier, preference_nll
 
@@ -32,6 +32,7 @@ __all__ = [
     "ReliabilityBin",
     "accuracy",
     "accuracy_difference",
+    "bootstrap_sums",
     "brier",
     "cluster_bootstrap",
     "cluster_mean",
