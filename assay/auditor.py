@@ -52,7 +52,7 @@ def audit(
         raise ConfigError(f"near_duplicate must lie over 0 and up to 1, not {near_duplicate:g}.")
     if resamples < 1:
         raise ConfigError(f"resamples must be at least 1, not {resamples}.")
-    from assay.data.audit.judgments import load_evidence
+    from assay.data.audit.reading import load_evidence
     from assay.data.audit.report import make_report
 
     prompts = {str(name): _prompts(name) for name in against}  # a wrong name is said at once

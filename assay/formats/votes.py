@@ -132,11 +132,12 @@ def mtbench_votes(row: Row) -> JudgedComparison:
 
 
 def _from(
-    parse: Callable[[Row], Comparison | Rated], order: tuple[int, ...] | None = None
+    parse: Callable[[Row], Comparison | JudgedComparison | Rated], order: tuple[int, ...] | None
 ) -> Callable[[Row], JudgedComparison | Rated]:
     def parsed(row: Row) -> JudgedComparison | Rated:
         found = parse(row)
-        return found if isinstance(found, Rated) else from_comparison(found, order)
+        # rated responses are first joined with their neighbours
+        return from_comparison(found, order) if isinstance(found, Comparison) else found
 
     return parsed
 

@@ -33,7 +33,7 @@ p{margin:8px 0 16px;max-width:68ch}
 .finding.problem{border-color:var(--bad)}.finding.warning{border-color:var(--length)}
 .finding.ok{border-color:var(--text)}
 figure{margin:16px 0}
-.box{overflow-x:auto}
+.box{overflow-x:auto}.box+.box{margin-top:18px}
 svg{max-width:100%;height:auto;display:block}
 svg.wide{min-width:600px}svg.square{min-width:300px}
 svg text{fill:var(--ink);font:12px system-ui,sans-serif}

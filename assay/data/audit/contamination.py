@@ -18,6 +18,7 @@ from assay.data.audit.minhash import SHORTEST, candidates, signatures
 from assay.data.audit.shingles import Hashes, Units, jaccard, ngrams, words
 from assay.data.audit.texts import TextStore
 from assay.errors import DataError
+from assay.formats.files import shown_name
 from assay.progress import Report
 from assay.stats import wilson
 from assay.types import Figure
@@ -90,7 +91,7 @@ def contamination(
     of these holds: the two are the same but for case and white space (*exact*); they share an
     n-gram of 13 words, as GPT-3's filter has it (Brown et al. 2020, app. C); at least half of its
     8-grams occur on the other side, after Tülu 3's (Lambert et al. 2024, §3.2); their shingles are
-    near, by MinHash (*near*).
+    near, by *MinHash*.
 
     Args:
         against: The prompts of each evaluation by its name, None for a row without one.
@@ -130,7 +131,7 @@ def _found(
     near = _near(texts, numbers, store, threshold, progress)
     theirs = words([store[i] for i in range(len(store))])
     long, half = _shared_ngrams(texts, numbers, theirs, len(store), progress)
-    rules = {"exact": exact, f"{LONG}-gram": long, f"{SHORT}-grams": half, "near": near}
+    rules = {"exact": exact, f"{LONG}-gram": long, f"{SHORT}-grams": half, "MinHash": near}
     return {k: v[0] for k, v in rules.items()}, {k: v[1] for k, v in rules.items()}
 
 
@@ -218,7 +219,7 @@ def _overlap(
         examples.append((snippet(evidence.texts[number]), why, *evidence.place(comparison)))
     count = np.bincount(words([store[i] for i in range(len(store))]).owner, minlength=len(store))
     return Overlap(
-        name=name,
+        name=shown_name(name),
         prompts=len(store),
         unread=unread,
         found={rule: int(mask.sum()) for rule, mask in there.items()},

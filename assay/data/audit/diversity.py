@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def diversity(texts: TextStore, numbers: Ints, seed: int = 0) -> Diversity:
         texts=len(numbers),
         samples=count,
         per_sample=size,
-        distinct={n: _mean(samples, lambda sample, n=n: distinct(sample, n)) for n in (1, 2, 3)},
+        distinct={n: _mean(samples, partial(distinct, n=n)) for n in (1, 2, 3)},
         vendi=_mean(samples, lambda sample: vendi_score(_tfidf(sample)) / len(sample)),
     )
 

@@ -109,14 +109,12 @@ def duplicates(evidence: Evidence, threshold: float, progress: Report | None = N
         threshold: Jaccard similarity of shingles from which texts are near.
     """
     judgments = evidence.judgments
-    node_a, node_b = (
-        getattr(evidence.items, side)[judgments.item] for side in ("node_a", "node_b")
-    )
-    different = node_a != node_b
-    pair = _codes(node_a, node_b)
-    repeated = different & _is_repeated(_codes(pair, judgments.annotator, judgments.value))
-    own = different & _has_both(_codes(pair, judgments.annotator), judgments.value)
-    any_ = different & _has_both(pair, judgments.value)
+    low, high, value = evidence.pairs()
+    different = low != high
+    pair = _codes(low, high)
+    repeated = different & _is_repeated(_codes(pair, judgments.annotator, value))
+    own = different & _has_both(_codes(pair, judgments.annotator), value)
+    any_ = different & _has_both(pair, value)
     prompts = _near(evidence, np.unique(evidence.prompts), threshold, progress)
     responses = _near(evidence, np.unique(evidence.responses), threshold, progress)
     near, near_opposite = _near_items(evidence, prompts, responses)
@@ -213,7 +211,7 @@ def _near_items(
     first, second = (responses.labels[side[judgments.item]] for side in (items.first, items.second))
     turned = second < first
     group = _codes(prompt, np.minimum(first, second), np.maximum(first, second))
-    pair = _codes(items.node_a[judgments.item], items.node_b[judgments.item])
+    pair = _codes(*evidence.pairs()[:2])
     # only groups of two different pairs or more: the others hold repetitions
     unique = np.unique(np.stack([group, pair]), axis=1)
     several = np.bincount(unique[0], minlength=int(group.max(initial=-1)) + 1) > 1
@@ -238,14 +236,13 @@ def _cycles(
 
     judge = judgments.annotator if by_annotator else np.zeros(len(judgments), dtype=np.int64)
     named = (judge >= 0) if by_annotator else np.ones(len(judge), dtype=np.bool_)
-    a, b = evidence.items.node_a[judgments.item], evidence.items.node_b[judgments.item]
+    a, b, value = evidence.pairs()
     chosen = named & (a != b)
     nowhere = np.zeros(len(judgments), dtype=np.bool_)
     if not chosen.any():
         why = "no annotator is named." if by_annotator else "no two responses differ."
         return Cycles(0, 0, Undefined(why)), nowhere
-    judge, a, b = judge[chosen], a[chosen], b[chosen]
-    value = judgments.value[chosen]
+    judge, a, b, value = judge[chosen], a[chosen], b[chosen], value[chosen]
     prompt = evidence.items.prompt[judgments.item][chosen]
     both = _codes(np.concatenate([judge, judge]), np.concatenate([a, b]))
     a, b = both[: len(a)], both[len(a) :]

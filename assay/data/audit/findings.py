@@ -86,15 +86,15 @@ def _rows(parts: Parts) -> Iterator[Finding]:
         yield Finding(
             "note",
             "no pair to train on",
-            f"{unusable:,} comparisons were judged but give no preference pair: {why}.",
+            f"{_count(unusable, 'comparison')} judged that give no preference pair: {why}.",
             "They count here as judgments; loading for training needs --on-bad-row skip.",
         )
     if parts.evidence.identical:
         yield Finding(
             "note",
             "same but for case and space",
-            f"{parts.evidence.identical:,} judgments compare two responses that differ in case or "
-            "white space at most.",
+            f"{_count(parts.evidence.identical, 'judgment')} of two responses that differ in case "
+            "or white space at most.",
             "Drop them, unless form is what is judged.",
         )
 
@@ -161,7 +161,7 @@ def _annotators(parts: Parts) -> Iterator[Finding]:
             f"{_are(len(many), 'annotator')} always giving the same answer: {names}.",
             "Leave them out if they did not look.",
         )
-    few = [a for a in parts.annotators if any(note.startswith("few") for note in a.notes)]
+    few = [a for a in parts.annotators if "few labels" in a.notes]
     if few and parts.agreement.items:
         yield Finding(
             "note",
@@ -181,21 +181,20 @@ def _position(parts: Parts) -> Iterator[Finding]:
             "" if "ties" in first.why else "Record the order: 'display_order' in a judgment.",
         )
         return
-    taken = "" if parts.position.is_recorded else ", taking responses as listed"
-    by_swap = isinstance(swap, Figure)
-    is_biased = (
-        not (swap.low <= 0 <= swap.high) if by_swap else not (first.low <= 0.5 <= first.high)
-    )
-    text = f"the response shown first is preferred in {first}{taken}"
-    if by_swap:
-        text += f"; of items shown in both orders, being first changes the share by {swap:}"
-    if is_biased:
-        yield Finding(
-            "warning",
-            "position",
-            f"{text}.",
-            "Draw the order by chance, and judge both orders where it matters.",
+    place = "shown" if parts.position.is_recorded else "listed"
+    text = f"the response {place} first is preferred in {first}"
+    is_biased = not first.low <= 0.5 <= first.high
+    if isinstance(swap, Figure):
+        is_biased |= not swap.low <= 0 <= swap.high
+        text += (
+            f"; being first adds {swap.value:+.3f} [{swap.low:+.3f}, {swap.high:+.3f}] to a share, "
+            f"by {_count(swap.n, 'item')} judged in both orders"
         )
+    if is_biased:
+        advice = "Draw the order by chance, and judge both orders where it matters."
+        if not parts.position.is_recorded:
+            advice = "If responses are listed in the order they were shown in: d" + advice[1:]
+        yield Finding("warning", "position", f"{text}.", advice)
     else:
         yield Finding("ok", "position", f"{text}.")
 
@@ -224,7 +223,7 @@ def _contradictions(parts: Parts) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "contradictions",
-            f"{found:,} pairs of responses were labelled both ways by the same hand.",
+            f"{_count(found, 'pair')} of responses labelled both ways by the same hand.",
             "Drop both labels, or make one tie of them (flagged.jsonl lists the rows).",
         )
     near = parts.duplicates.near_contradictions
@@ -232,7 +231,7 @@ def _contradictions(parts: Parts) -> Iterator[Finding]:
         yield Finding(
             "note",
             "near contradictions",
-            f"{near:,} pairs are labelled opposite to a near duplicate.",
+            f"{_count(near, 'pair')} labelled opposite to a near duplicate.",
             "Read some: small differences can be what is judged.",
         )
 
@@ -243,7 +242,7 @@ def _duplicates(parts: Parts) -> Iterator[Finding]:
         yield Finding(
             "warning" if repeated > NEAR_SHARE * len(parts.evidence.judgments) else "note",
             "repetitions",
-            f"{repeated:,} judgments repeat one by the same hand on the same responses.",
+            f"{_count(repeated, 'judgment')} of responses that the same hand judged so before.",
             "Loading for training drops exact ones; drop those of flagged.jsonl, or they weigh "
             "double.",
         )
@@ -263,7 +262,7 @@ def _duplicates(parts: Parts) -> Iterator[Finding]:
         yield Finding(
             "note",
             "near-duplicate pairs",
-            f"{pairs:,} pairs are near another pair, prompt and responses.",
+            f"{_count(pairs, 'pair')} near another pair, prompt and responses.",
             "Keep one of each (flagged.jsonl lists the later ones).",
         )
 
@@ -287,12 +286,12 @@ def _contamination(parts: Parts) -> Iterator[Finding]:
         found = overlap.contaminated
         hits = round(found.value * found.n)
         if hits:
-            by = ", ".join(f"{n:,} {rule}" for rule, n in overlap.found.items() if n)
+            by = ", ".join(f"{n:,} by {rule}" for rule, n in overlap.found.items() if n)
             yield Finding(
                 "problem",
                 "contamination",
-                f"{hits:,} of the {overlap.prompts:,} prompts of {overlap.name} are in the data "
-                f"({by}).",
+                f"{hits:,} of the {overlap.prompts:,} prompts of {overlap.name} are in the data: "
+                f"{by}.",
                 f"Drop the {overlap.to_drop:,} comparisons that flagged.jsonl lists before you "
                 "evaluate on it.",
             )
@@ -326,5 +325,9 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def _are(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{' is' if count == 1 else 's are'}"
+    return f"{_count(count, noun)} {'is' if count == 1 else 'are'}"

@@ -69,7 +69,7 @@ def noise(evidence: Evidence, agreement: Agreement, judgments_an_item: int) -> N
     without_ties = agreement.raw_without_ties
     flips = _flips(without_ties)
     most = judgments_an_item - (judgments_an_item % 2 == 0)
-    majority: Outcome = Undefined("items have fewer than three judgments.")
+    majority: Outcome = Undefined("items usually have fewer than three judgments.")
     if isinstance(flips, Undefined):
         majority = flips
     elif most >= 3:
@@ -107,13 +107,13 @@ def _mapped(figure: Figure, falling: Any) -> Figure:
 
 def _repeats(evidence: Evidence) -> Outcome:
     """How often labels of the same two responses by nobody named, or by one annotator, agree."""
-    judgments, items = evidence.judgments, evidence.items
-    cluster = items.cluster[judgments.item]
-    a, b = items.node_a[judgments.item], items.node_b[judgments.item]
-    told = (judgments.value != 0) & (a != b)
+    judgments = evidence.judgments
+    cluster = evidence.items.cluster[judgments.item]
+    a, b, value = evidence.pairs()
+    told = (value != 0) & (a != b)
     rows = np.stack([a, b, judgments.annotator])[:, told]
     group = np.unique(rows, axis=1, return_inverse=True)[1].ravel()
-    wins = np.bincount(group, judgments.value[told] > 0)
+    wins = np.bincount(group, value[told] > 0)
     total = np.bincount(group)
     again = total > 1
     if not again.any():

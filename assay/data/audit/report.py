@@ -12,22 +12,9 @@ from typing import Any
 import numpy as np
 
 from assay.atomic import write_json, write_jsonl, write_text
-from assay.data.audit.agreement import (
-    Agreement,
-    Answers,
-    agreement,
-    choices,
-    rated,
-    shared_items,
-    strengths,
-)
-from assay.data.audit.annotators import (
-    Annotator,
-    Reliability,
-    annotator_table,
-    fit_reliability,
-    reliability,
-)
+from assay.data.audit.agreement import Agreement, agreement
+from assay.data.audit.annotators import Annotator, annotator_table
+from assay.data.audit.answers import Answers, choices, rated, shared_items, strengths
 from assay.data.audit.balance import Length, Position, length, longer_signs, position
 from assay.data.audit.contamination import Contamination, contamination
 from assay.data.audit.diversity import Diversity, Lengths, diversity, lengths, prompt_sizes
@@ -36,6 +23,7 @@ from assay.data.audit.figures import Undefined
 from assay.data.audit.findings import Finding, findings
 from assay.data.audit.judgments import Evidence
 from assay.data.audit.noise import Noise, noise
+from assay.data.audit.reliability import Reliability, fit_reliability, reliability
 from assay.formats.files import shown_name
 from assay.progress import Report
 
@@ -169,7 +157,7 @@ def _parts(
             ratings.question: agreement(rated(ratings), names, resamples, seed, has_ties=False)
             for ratings in evidence.ratings
         },
-        reliability=reliability(fit, len(answers)),
+        reliability=reliability(fit),
         annotators=annotator_table(evidence, answers, fit, longer_signs(evidence)),
         noise=noise(evidence, agreed, _usual_judgments(answers)),
         position=position(evidence),
