@@ -12,6 +12,7 @@ from assay.errors import DataError
 from assay.formats.prompts import prompt_of, read_prompts
 
 USER = {"role": "user", "content": "Why?"}
+HH = "\n\nHuman: Why?\n\nAssistant:"
 REPLY = {"role": "assistant", "content": "So."}
 
 
@@ -28,7 +29,7 @@ REPLY = {"role": "assistant", "content": "So."}
         ({"conversation_input": [USER]}, "Why?"),
         ({"messages": [USER, REPLY]}, "Why?"),
         ({"messages": [USER]}, "Why?"),
-        ({"chosen": "\n\nHuman: Why?\n\nAssistant: A", "rejected": "\n\nHuman: Why?\n\nAssistant: B"}, "Why?"),
+        ({"chosen": f"{HH} A", "rejected": f"{HH} B"}, "Why?"),
         ({"chosen": 1, "rejected": 2}, None),
         ({"chosen": "\n\nHuman: A", "rejected": "\n\nHuman: A"}, None),
         ({"prompt": [{"role": "wizard", "content": "x"}]}, None),

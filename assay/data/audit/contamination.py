@@ -97,6 +97,11 @@ def contamination(
         against: The prompts of each evaluation by its name, None for a row without one.
     """
     numbers = np.unique(evidence.prompts[evidence.prompts >= 0])
+    if not len(numbers):
+        raise DataError(
+            "The data hold no prompts, only votes, so there is nothing to hold against an "
+            "evaluation; leave out --against."
+        )
     dropped = np.zeros(len(evidence.texts), dtype=np.bool_)
     overlaps = []
     for name, prompts in against.items():

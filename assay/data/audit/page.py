@@ -167,7 +167,7 @@ def _noise(record: Record) -> str:
     block = record["noise"]
     figures = [block[key] for key in ("flip_rate_from_agreement", "flip_rate_from_repeated_labels")]
     if all(figure["value"] is None for figure in figures):
-        why = " ".join(figure["why"].capitalize() for figure in figures)
+        why = " ".join(f"{f['why'][0].upper()}{f['why'][1:]}" for f in figures)
         return f"<h2>Label noise and the ceiling of accuracy</h2><p>Undefined: {escape(why)}</p>"
     rows = [
         ("wrong labels, from agreement", block["flip_rate_from_agreement"]),

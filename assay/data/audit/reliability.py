@@ -18,8 +18,11 @@ from assay.stats import cluster_mean
 
 MOST_JUDGMENTS = 60_000
 """Judgments the two models are fitted on at most; of more, those of a random part of the items."""
-RESTARTS = 5
+RESTARTS = 3
 """Random starts of MACE; the likeliest is kept."""
+MACE_STEPS = 50
+DAWID_SKENE_STEPS = 100
+"""Steps of EM at most; it ends before where it no longer gains."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +118,16 @@ def _turned(answers: Answers, seed: int) -> Answers:
     A habit for the side shown first would else pass for knowledge of which side is better.
     """
     item = np.unique(answers.item, return_inverse=True)[1]
-    sign = np.random.default_rng(seed).choice([-1.0, 1.0], int(item.max(initial=0)) + 1)
+    # a stream of its own: simulated data may have been drawn with the same seed
+    rng = np.random.default_rng([seed, 1])
+    sign = rng.choice([-1.0, 1.0], int(item.max(initial=0)) + 1)
     return replace(answers, value=answers.value * sign[item])
 
 
 def _dawid_skene(frame: Any) -> Floats:
     from crowdkit.aggregation import DawidSkene
 
-    model = DawidSkene(n_iter=100).fit(frame)
+    model = DawidSkene(n_iter=DAWID_SKENE_STEPS).fit(frame)
     assert model.probas_ is not None
     table = model.probas_.reindex(range(int(frame["task"].max()) + 1))
     return np.asarray(table[sorted(table.columns)].fillna(0.0), dtype=np.float64)
@@ -134,7 +139,7 @@ def _mace(frame: Any, seed: int) -> Floats:
 
     # a generator, not a number: with a number every restart begins at the same point
     random: Any = np.random.RandomState(seed)
-    model = MACE(n_restarts=RESTARTS, random_state=random).fit(frame)
+    model = MACE(n_restarts=RESTARTS, n_iter=MACE_STEPS, random_state=random).fit(frame)
     assert model.probas_ is not None
     label_true = np.asarray(model.probas_.reindex(range(int(frame["task"].max()) + 1)))
     worker, label, task = (np.asarray(frame[name]) for name in ("worker", "label", "task"))

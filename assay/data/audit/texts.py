@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import weakref
 from array import array
 from collections.abc import Iterator, Sequence
 
@@ -31,6 +32,7 @@ class TextStore:
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="assay-audit-", suffix=".txt")  # noqa: SIM115
+        weakref.finalize(self, self._file.close)  # the file goes with the store
         self._ends = array("Q", [0])
         self._lengths = array("Q")
         self._normal = array("Q")

@@ -62,8 +62,8 @@ def test_shingles_are_those_of_each_text_alone(texts: list[str]) -> None:
 
 def test_hashes_are_the_same_in_every_process() -> None:
     # a snapshot on purpose: signatures must not depend on the run
-    assert words(["tea"]).hashes.tolist() == [WORD]
-    assert shingles(["rain!"]).hashes.tolist() == [SHINGLE]
+    assert words(["tea"]).hashes.tolist() == [12335304295426842995]
+    assert shingles(["rain!"]).hashes.tolist() == [3284749126242007707]
 
 
 @pytest.mark.parametrize(

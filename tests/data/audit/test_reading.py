@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay.data.audit.judgments import Evidence, load_evidence
+from assay.data.audit.judgments import Evidence
+from assay.data.audit.reading import load_evidence
 from assay.errors import ConfigError, DataError
 
 
@@ -43,13 +44,17 @@ def test_prompts_are_the_same_but_for_case_and_space_and_responses_are_not() -> 
     evidence = load_evidence(rows)
     assert evidence.judgments.item.tolist() == [0, 0, 1]
     assert evidence.prompt_keys.tolist() == [0, 0, 0]
-    items = evidence.items
-    assert {items.node_a[0], items.node_b[0]} == {items.node_a[1], items.node_b[1]}
+    low, high, _ = evidence.pairs()
+    assert (low[0], high[0]) == (low[2], high[2])
 
 
-def test_neither_side_is_better_a_priori() -> None:
-    evidence = load_evidence([pair(f"good {i}", f"bad {i}") for i in range(2000)])
-    assert abs(evidence.judgments.value.mean()) < 0.08  # 3.5 standard errors
+def test_which_side_is_first_depends_on_no_label() -> None:
+    rows = [pair("b", "a"), pair("c", "d"), pair("f", "e", annotator="ada")]
+    turned = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
+    one, other = load_evidence(rows), load_evidence(turned)
+    assert sides(one) == sides(other) == [("a", "b"), ("c", "d"), ("e", "f")]
+    assert one.judgments.value.tolist() == [-1, 1, -1]
+    assert other.judgments.value.tolist() == [1, -1, 1]
 
 
 def test_responses_that_differ_in_case_only_are_counted() -> None:
@@ -70,9 +75,12 @@ def test_an_id_tells_items_of_the_same_texts_apart() -> None:
     items = evidence.items
     assert items.node_a[0] == items.node_a[1]
     assert items.cluster.tolist() == [0, 0]
-    shown = evidence.judgments.shown
-    assert abs(shown).tolist() == [1] * 4
-    assert (evidence.judgments.value == shown).tolist() == [True, False, False, True]
+    assert evidence.judgments.shown.tolist() == [1] * 4  # as listed
+    assert evidence.judgments.value.tolist() == [1, -1, 0, 1]
+    swapped = {**votes(3, 1), "response_1": "y", "response_2": "x"}
+    low, high, value = load_evidence([votes(1, 1), swapped]).pairs()
+    assert low[0] == low[1] < high[0] == high[1]
+    assert value[0] == -value[1] != 0
 
 
 def mtbench(judge: str, a: str, b: str, winner: str, turn: int = 1) -> dict[str, Any]:
@@ -90,8 +98,8 @@ def test_votes_without_texts_line_up_by_model() -> None:
     evidence = load_evidence(rows)
     judgments = evidence.judgments
     assert judgments.item.tolist() == [0, 0, 1, 0]
-    assert judgments.value[0] == judgments.value[1] != 0
-    assert judgments.shown[0] == -judgments.shown[1] != 0
+    assert judgments.value.tolist() == [1, 1, -1, 0]  # in favour of m, the first by name
+    assert judgments.shown.tolist() == [1, -1, -1, 1]
     assert judgments.inconsistent.tolist() == [False, False, False, True]
     assert evidence.items.cluster.tolist() == [0, 0]  # two turns of one question
     assert evidence.items.prompt.tolist() == [0, 1]
