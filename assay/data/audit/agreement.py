@@ -110,10 +110,7 @@ def _why_undefined(everyone: Ints, names: Sequence[str], shared: int) -> str | N
     if len(everyone) == 1:
         return f"there is one annotator, {names[int(everyone[0])]!r}; agreement needs two."
     if not shared:
-        return (
-            f"no item was judged by two of the {len(everyone):,} annotators; "
-            "have a part of the items judged twice."
-        )
+        return f"no item was judged by two of the {len(everyone):,} annotators."
     return None
 
 

@@ -190,7 +190,7 @@ def _near(
     long_mine = np.flatnonzero(texts.lengths[numbers] >= SHORTEST)
     signed = np.concatenate(
         # the evaluation's first: in a large bucket every text is held against the first one
-        [signatures(store, long_there), signatures(texts, numbers[long_mine], progress)]
+        [signatures(store, long_there), signatures(texts, numbers[long_mine], progress, "prompts")]
     )
     split = len(long_there)
     pairs = candidates(signed, threshold)

@@ -115,8 +115,8 @@ def duplicates(evidence: Evidence, threshold: float, progress: Report | None = N
     repeated = different & _is_repeated(_codes(pair, judgments.annotator, value))
     own = different & _has_both(_codes(pair, judgments.annotator), value)
     any_ = different & _has_both(pair, value)
-    prompts = _near(evidence, np.unique(evidence.prompts), threshold, progress)
-    responses = _near(evidence, np.unique(evidence.responses), threshold, progress)
+    prompts = _near(evidence, evidence.prompts, "prompts", threshold, progress)
+    responses = _near(evidence, evidence.responses, "responses", threshold, progress)
     near, near_opposite = _near_items(evidence, prompts, responses)
     cycles, in_cycle = _cycles(evidence, judgments)
     own_cycles, _ = _cycles(evidence, judgments, by_annotator=True)
@@ -166,12 +166,12 @@ def _has_both(code: Ints, value: Ints) -> Any:
 
 
 def _near(
-    evidence: Evidence, numbers: Ints, threshold: float, progress: Report | None
+    evidence: Evidence, given: Ints, kind: str, threshold: float, progress: Report | None
 ) -> NearTexts | None:
-    numbers = numbers[numbers >= 0]
+    numbers = np.unique(given[given >= 0])
     if not len(numbers):
         return None
-    found = near_duplicates(evidence.texts, numbers, threshold, progress)
+    found = near_duplicates(evidence.texts, numbers, threshold, progress, kind)
     normal = evidence.texts.normal[numbers]
     # texts that differ in case and white space only are one text, not near ones
     one = np.unique(normal, return_index=True)[1]

@@ -38,15 +38,21 @@ Pairs = NDArray[np.int64]  # (P, 2), positions in the list of texts
 _EMPTY = np.uint32(0xFFFFFFFF)
 
 
-def signatures(texts: TextStore, numbers: Ids, progress: Report | None = None) -> Signatures:
-    """The signature of each of these texts, ``(N, K)``; 16 bits of every bin's minimum."""
+def signatures(
+    texts: TextStore, numbers: Ids, progress: Report | None = None, kind: str = "texts"
+) -> Signatures:
+    """The signature of each of these texts, ``(N, K)``; 16 bits of every bin's minimum.
+
+    Args:
+        kind: What the progress calls them.
+    """
     found = np.empty((len(numbers), BINS), dtype=np.uint16)
     done = 0
     for part, batch in texts.batches(numbers):
         found[done : done + len(part)] = sign(batch)
         done += len(part)
         if progress:
-            progress("minhash", done, len(numbers), 0)
+            progress(f"minhash of {kind}", done, len(numbers), 0)
     return found
 
 
@@ -170,7 +176,11 @@ class Clusters:
 
 
 def near_duplicates(
-    texts: TextStore, numbers: Ids, threshold: float, progress: Report | None = None
+    texts: TextStore,
+    numbers: Ids,
+    threshold: float,
+    progress: Report | None = None,
+    kind: str = "texts",
 ) -> Ids:
     """The cluster of each of these texts: the position of the first text near to it, or its own.
 
@@ -184,12 +194,12 @@ def near_duplicates(
         if position != other:
             clusters.join(position, other)
     compared = first[texts.lengths[numbers[first]] >= SHORTEST]
-    pairs = candidates(signatures(texts, numbers[compared], progress), threshold)
+    pairs = candidates(signatures(texts, numbers[compared], progress, kind), threshold)
     for done, (a, b) in enumerate(compared[pairs].tolist(), start=1):
         if clusters.find(a) != clusters.find(b):
             similarity = jaccard(texts[int(numbers[a])], texts[int(numbers[b])])
             if similarity >= threshold:
                 clusters.join(a, b)
         if progress and (done % 1000 == 0 or done == len(pairs)):
-            progress("near duplicates", done, len(pairs), 0)
+            progress(f"near {kind}", done, len(pairs), 0)
     return clusters.labels()

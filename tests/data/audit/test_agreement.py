@@ -215,7 +215,7 @@ def row(prompt: str, chosen: str, rejected: str, annotator: str | None = None, *
         ([row("p", "a", "b", "ada"), row("q", "a", "b", "ada")], "there is one annotator, 'ada'"),
         (
             [row("p", "a", "b", "ada"), row("q", "a", "b", "bob")],
-            "no item was judged by two of the 2 annotators; have a part",
+            "no item was judged by two of the 2 annotators.",
         ),
         ([row("p", "a", "b", "ada"), row("p", "a", "b", "ada")], "there is one annotator, 'ada'"),
     ],

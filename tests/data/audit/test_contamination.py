@@ -108,4 +108,4 @@ def test_progress_is_reported() -> None:
     seen: list[str] = []
     rows = [{"prompt": p, "chosen": "a", "rejected": "b"} for p in OWN]
     contamination(load_evidence(rows), {"s": ["x"]}, 0.8, lambda stage, *_: seen.append(stage))
-    assert set(seen) == {"minhash", "n-grams"}
+    assert set(seen) == {"minhash of prompts", "n-grams"}

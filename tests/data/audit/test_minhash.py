@@ -107,7 +107,7 @@ def test_progress_is_reported() -> None:
     seen: list[tuple[str, int, int]] = []
     store, numbers = store_of(["a text that is long enough", "a text that is long enough."])
     near_duplicates(store, numbers, 0.8, lambda s, d, t, _: seen.append((s, d, t)))
-    assert seen == [("minhash", 2, 2), ("near duplicates", 1, 1)]
+    assert seen == [("minhash of texts", 2, 2), ("near texts", 1, 1)]
 
 
 def test_clusters_keep_the_smallest_position() -> None:
