@@ -200,7 +200,7 @@ def rows_of(job: dict[str, Any], writer: Writer) -> Iterator[dict[str, str]]:
 
 def sign(job: dict[str, Any]) -> dict[str, float]:
     """Texts a second of this project's signatures and of datasketch's, over the same shingles."""
-    from datasketch import MinHash  # type: ignore[import-untyped, unused-ignore]
+    from datasketch import MinHash
 
     from assay.data.audit.minhash import BINS
     from assay.data.audit.minhash import sign as signatures

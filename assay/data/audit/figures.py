@@ -23,8 +23,3 @@ class Undefined:
 
 
 Outcome = Figure | Undefined
-
-
-def value_of(outcome: Outcome) -> float | None:
-    """The value, None where there is none."""
-    return None if isinstance(outcome, Undefined) else outcome.value

@@ -153,9 +153,9 @@ def test_the_interval_of_alpha_holds_the_truth() -> None:
     flip, rng = 0.15, np.random.default_rng(0)
     truth = 1 - 4 * flip * (1 - flip)  # D_o = 2ε(1-ε), D_e = ½
     held = {"nominal": 0, "fleiss": 0, "cohen": 0}
-    runs = 100
+    runs = 60
     for _ in range(runs):
-        found = agreement(simulated(rng, 80, flip), named(3), resamples=200)
+        found = agreement(simulated(rng, 80, flip), named(3), resamples=150)
         for name, outcome in (
             ("nominal", found.alpha["nominal"]),
             ("fleiss", found.fleiss),
@@ -164,7 +164,7 @@ def test_the_interval_of_alpha_holds_the_truth() -> None:
             assert isinstance(outcome, Figure)
             held[name] += outcome.low <= truth <= outcome.high
     for name, count in held.items():
-        assert count / runs >= 0.89, name  # 95 % less three standard errors
+        assert count / runs >= 0.86, name  # 95 % less three standard errors
 
 
 def test_items_of_one_prompt_are_resampled_together() -> None:

@@ -77,6 +77,12 @@ def test_a_long_prompt_that_holds_an_evaluations_is_found() -> None:
     assert found.flagged.tolist() == [0]
 
 
+def test_prompts_that_were_found_are_not_looked_at_again() -> None:
+    found = held([OWN[5], f"{OWN[5]} now"], own=[OWN[5], f"{OWN[5]} then", OWN[6]])
+    assert found.overlaps[0].found["MinHash"] == 2
+    assert found.flagged.tolist() == [0, 1]
+
+
 def test_short_prompts_are_compared_as_a_whole() -> None:
     found = held(["What is 2 + 2?", "Why?", None], own=["what is 2 + 2?", "Why not?"])
     (overlap,) = found.overlaps

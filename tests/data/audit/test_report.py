@@ -154,6 +154,33 @@ def test_strengths_that_are_no_scale_are_named_on_the_page() -> None:
     )
 
 
+def test_ratings_and_inconsistent_orders_are_on_the_page() -> None:
+    tulu = {"instance_id": "t", "prompt": "Hi", "model_a": "m", "model_b": "n",
+            "completion_a": "xx", "completion_b": "y", "a_acceptable": "yes", "b_acceptable": "no",
+            "preference": "a-is-better"}  # fmt: skip
+    rows = [{**tulu, "evaluator": who, "b_acceptable": said}
+            for who, said in (("e", "no"), ("f", "yes"))]  # fmt: skip
+    report = make_report(load_evidence(rows), resamples=20)
+    acceptable = report.record["agreement"]["ratings"]["acceptable"]
+    assert acceptable["raw"]["value"] == 0.5  # the first by both, the second by one
+    assert acceptable["raw_without_ties"] == acceptable["raw"]
+    assert acceptable["alpha"]["nominal"]["low"] is None  # one prompt, so no interval
+    text = audit_page(report.record)
+    assert "Of single responses: acceptable." in text
+    vote = {"judge": "j", "model_a": "m", "model_b": "n", "question_id": 1, "winner": "model_a"}
+    tie = {**vote, "question_id": 2, "winner": "tie (inconsistent)"}
+    votes = [*({**row, "judge": judge} for judge in "jk" for row in (vote, tie))]
+    text = audit_page(make_report(load_evidence(votes), resamples=20).record)
+    assert "2 ties stand for two orders that disagreed." in text
+    assert "1.000 [1.000, 1.000]" in text
+    alone = [
+        {**vote, "judge": judge, "winner": winner, "model_b": other}
+        for judge in "jk"
+        for winner, other in (("model_a", "n"), ("tie", "o"))
+    ]
+    assert "95 % interval unknown" in audit_page(make_report(load_evidence(alone)).record)
+
+
 def test_many_annotators_are_listed_in_part() -> None:
     rows = [pair("p", "aa", "b", annotator=f"a{i}") for i in range(120)]
     record = make_report(load_evidence(rows), resamples=20).record
