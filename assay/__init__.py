@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from assay.auditor import audit
     from assay.configs import EnsembleTraining, RewardTraining
     from assay.data.pairs import PreferencePairs
     from assay.errors import AssayError
@@ -37,6 +38,7 @@ _MODULES = {
     "Scorer": "assay.types",
     "Scores": "assay.types",
     "Suite": "assay.evaluation.suite",
+    "audit": "assay.auditor",
     "best_of_n": "assay.score.best_of_n",
     "compare": "assay.evaluation.compare",
     "evaluate": "assay.evaluation.run",
@@ -59,6 +61,7 @@ __all__ = [
     "Scorer",
     "Scores",
     "Suite",
+    "audit",
     "best_of_n",
     "compare",
     "evaluate",

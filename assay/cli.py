@@ -33,6 +33,7 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "quickstart": Verb("assay.configs:Quickstart", "assay.quickstart:run"),
+    "audit": Verb("assay.configs:Audit", "assay.auditor:run"),
     "train reward": Verb("assay.configs:TrainReward", "assay.train.run:run"),
     "train ensemble": Verb("assay.configs:TrainEnsemble", "assay.train.ensemble_run:run"),
     "score": Verb("assay.configs:Score", "assay.score.files:run_score"),

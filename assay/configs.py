@@ -295,6 +295,30 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Audit preference data: agreement, annotators, biases, duplicates, contamination, noise."""
+
+    data: tuple[str, ...] = field(metadata={"positional": True})
+    """Files of preferences or votes, directories, or hub names, all audited as one."""
+    out: Path
+    """Directory for audit.json, audit.html and flagged.jsonl."""
+    against: tuple[str, ...] = ()
+    """Suites by name, or files, whose prompts must not be in the data."""
+    near_duplicate: float = 0.8
+    """Similarity from which two texts are near duplicates: Jaccard of shingles, over 0 to 1."""
+    resamples: int = 2000
+    """Bootstrap resamples of every coefficient of agreement."""
+    on_bad_row: OnBadRow = "skip"
+    """skip counts rows that cannot be read and goes on; error stops at the first."""
+    limit: int | None = None
+    """Use only the first so many comparisons."""
+    seed: int = 0
+    """Seeds bootstraps, samples and MACE."""
+    json: bool = False
+    """Print the audit as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verify:
     """Replay the golden conversations of a run; exit 1 on drift."""
 

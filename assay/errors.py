@@ -4,6 +4,9 @@ Each class also inherits the fitting built-in, so ``except ValueError`` keeps wo
 line prints the sentence alone and exits with ``exit_code``; ``--traceback`` shows the rest.
 """
 
+from collections.abc import Sequence
+from importlib.util import find_spec
+
 
 class AssayError(Exception):
     """Base of all errors a user can cause."""
@@ -45,3 +48,20 @@ class TrainingError(AssayError, RuntimeError):
 
 class MissingExtraError(AssayError, ImportError):
     """A verb needs an optional extra that is not installed."""
+
+
+def require_extra(extra: str, what: str, packages: Sequence[str]) -> None:
+    """Check that the packages of an optional extra can be imported, without importing them.
+
+    Args:
+        what: Who needs them, as the sentence begins: "assay audit".
+
+    Raises:
+        MissingExtraError: With the one command that adds them.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise MissingExtraError(
+            f"{what} needs {' and '.join(missing)}, which the extra '{extra}' has; "
+            f"add it with: pip install 'assay[{extra}]'"
+        )

@@ -7,6 +7,9 @@ import math
 import multiprocessing
 import os
 import random
+import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -285,3 +288,55 @@ def start_assay(tmp_path: Path, cache_directory: Path) -> Iterator[Callable[...,
         if command.process.is_alive():
             command.process.kill()
         command.process.join()
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--allow-file-access-from-files",
+)
+# the measuring page, not the report, runs a script; it reads both frames once they are there
+FRAMES = """<!doctype html><body>{frames}<pre id=out></pre><script>
+addEventListener("load", () => {{
+  const sizes = [...document.querySelectorAll("iframe")].map(f => {{
+    const d = f.contentDocument.documentElement;
+    const charts = [...f.contentDocument.querySelectorAll("svg.wide")];
+    return d.scrollWidth + "/" + f.clientWidth + "/" + f.contentDocument.body.innerText.length
+      + "/" + Math.min(...charts.map(c => c.getBoundingClientRect().width));
+  }});
+  document.getElementById("out").textContent = "sizes " + sizes.join(" ");
+}});
+</script></body>"""
+
+
+def _measured(pages: list[Path], folder: Path) -> list[tuple[int, int, int, float]]:
+    frames = "".join(
+        f'<iframe src="{page.name}" width="{width}" height="900" style="border:0"></iframe>'
+        for page in pages
+        for width in (400, 1400)
+    )
+    (folder / "frames.html").write_text(FRAMES.format(frames=frames))
+    done = subprocess.run(
+        [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / 'profile'}", "--window-size=1500,1000",
+         "--virtual-time-budget=5000", "--dump-dom", (folder / "frames.html").as_uri()],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    found = re.search(r"sizes ([\d/. ]+)<", done.stdout)
+    assert found is not None, done.stderr[-2000:]
+    return [
+        (int(a), int(b), int(c), float(d))
+        for a, b, c, d in (entry.split("/") for entry in found.group(1).split())
+    ]
+
+
+@pytest.fixture(scope="session")
+def measured_pages() -> Callable[[list[Path], Path], list[tuple[int, int, int, float]]]:
+    """``measured_pages(pages, folder)``: each page in a narrow and a wide window of a browser.
+
+    Width of the content, width of the window, letters on the page, and width of the narrowest wide
+    chart.
+    """
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium here")
+    return _measured

@@ -363,3 +363,47 @@ def test_accuracy_trains_as_a_user_would(
     assert 0 <= run["heldout"]["accuracy"]["value"] <= 1
     assert run["seconds"] > 0
     assert str(tmp_path) not in text
+
+
+# --- audit speed ----------------------------------------------------------------------------------
+
+
+def test_an_audit_is_timed_and_finds_what_is_planted(
+    script: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    audit_speed = script("audit_speed")
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
+    settings = audit_speed.Settings(
+        pairs=400, repetitions=10, near=10, contradictions=5, cycles=4, contaminated=9,
+        evaluation=30, signed=20, repeats=1, threads=1, out=tmp_path,
+    )  # fmt: skip
+    audit_speed.run(settings)
+    record = json.loads((tmp_path / "audit_speed.json").read_text())
+    assert record["rows"] == 400
+    assert record["found_and_planted"]["near-duplicate pairs"] == [10, 10]
+    assert record["seconds"]["median"] > 0
+    assert record["peak_memory_bytes"]["max"] > 1e7
+    assert "| wall time" in capsys.readouterr().out
+
+
+def test_an_audit_that_misses_something_is_an_error(
+    script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    audit_speed = script("audit_speed")
+    monkeypatch.setattr(audit_speed, "run_worker", lambda *_: {"rows": 1})
+    figures = {"seconds": 1.0, "peak_memory_bytes": 1e9}
+
+    def timed(folder: Path, number: int, threads: int) -> dict[str, float]:
+        (folder / f"run-{number}").mkdir()
+        (folder / f"run-{number}" / "audit.json").write_text("{}")
+        return figures
+
+    monkeypatch.setattr(audit_speed, "timed", timed)
+    found = {"cycles": (1, 2), "repetitions": (3, 3)}
+    monkeypatch.setattr(audit_speed, "planted_and_found", lambda *_: found)
+    with pytest.raises(TrainingError, match="not as planted: cycles; see the record"):
+        audit_speed.run(audit_speed.Settings(repeats=1, signed=0, out=tmp_path))
+    assert (tmp_path / "audit_speed.json").exists()

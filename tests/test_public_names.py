@@ -24,6 +24,7 @@ PUBLIC_NAMES = [
     "Scorer",
     "Scores",
     "Suite",
+    "audit",
     "best_of_n",
     "compare",
     "evaluate",

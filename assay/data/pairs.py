@@ -21,7 +21,7 @@ from assay.configs import OnBadRow
 from assay.errors import ConfigError, DataError
 from assay.formats.files import cache_dir, numbering, read_rows
 from assay.formats.progress import track
-from assay.formats.rows import RowReader, Tally
+from assay.formats.rows import SHAPES, RowReader, Shape, Tally
 from assay.formats.storage import Selection, digest_of, store
 from assay.types import Comparison, LoadReport, Messages, PreferencePair
 
@@ -84,7 +84,7 @@ class PreferencePairs(Sequence[PreferencePair]):
                 f"limit must be at least 1, not {limit}; leave it out to load everything."
             )
         tally, index = Tally(), _IndexBuilder()
-        found = chain.from_iterable(_read(s, on_bad_row, tally) for s in _sources(source))
+        found = chain.from_iterable(_read(s, on_bad_row, tally) for s in sources_of(source))
         kept = index.over(found, tally if deduplicate else None)
         comparisons = _held(islice(kept, limit), in_memory)
         if not comparisons:
@@ -313,7 +313,8 @@ def _fingerprint(value: object) -> bytes:
     return hashlib.blake2b(json.dumps(value, default=str).encode("ascii"), digest_size=16).digest()
 
 
-def _sources(source: Source) -> Sequence[Any]:
+def sources_of(source: Source) -> Sequence[Any]:
+    """Each of several files, directories or hub names; anything else is one source."""
     if (
         isinstance(source, list | tuple)
         and source
@@ -323,17 +324,25 @@ def _sources(source: Source) -> Sequence[Any]:
     return [source]
 
 
-def _read(source: Any, on_bad_row: OnBadRow, tally: Tally) -> Iterator[tuple[str, Comparison]]:
+def opened(
+    source: Any, on_bad_row: OnBadRow, tally: Tally, shapes: Sequence[Shape] = SHAPES
+) -> tuple[RowReader, Iterable[tuple[int, Mapping[str, Any]]]]:
+    """A reader of one source's formats, and the numbered rows to give it."""
     rows: Iterable[tuple[int, Mapping[str, Any]]]
     name = str(source) if isinstance(source, str | Path) else "the given data"
     if isinstance(source, str | Path):
-        reader = RowReader(name, numbering(source), on_bad_row, tally)
+        reader = RowReader(name, numbering(source), on_bad_row, tally, shapes)
         rows = read_rows(source, reader.bad_line)
     else:
-        reader = RowReader(name, "row", on_bad_row, tally)
+        reader = RowReader(name, "row", on_bad_row, tally, shapes)
         given = _frame_rows(source) if isinstance(source, Frame) else _checked(source)
         rows = enumerate(given, start=1)
-    return reader.comparisons(track(rows, f"loading {name}"))
+    return reader, track(rows, f"loading {name}")
+
+
+def _read(source: Any, on_bad_row: OnBadRow, tally: Tally) -> Iterator[tuple[str, Comparison]]:
+    reader, rows = opened(source, on_bad_row, tally)
+    return reader.comparisons(rows)
 
 
 def _checked(source: Iterable[Any]) -> Iterator[Mapping[str, Any]]:

@@ -23,6 +23,7 @@ from assay.evaluation.steps import step_figures
 from assay.evaluation.suite import Item, ScoredItem, Suite, SuiteSpec
 from assay.evaluation.suites import RM_BENCH, load_suite, style_levels, style_matrix, suite_spec
 from assay.evaluation.uncertainty import uncertainty_figures
+from assay.formats.files import shown_name
 from assay.types import Conversation, PreferencePair, Scorer
 
 if TYPE_CHECKING:
@@ -155,11 +156,6 @@ def evaluate(
         "directory": str(directory) if directory else None,
     }
     return Evaluation(found, rows, record, fitted)
-
-
-def shown_name(source: str) -> str:
-    """A file or directory by its last part, whatever machine it lay on; a hub name as it is."""
-    return Path(source).resolve().name if Path(source).exists() else source
 
 
 def _check_apart(calibrate_on: Suite, suite: Suite) -> None:

@@ -16,6 +16,7 @@ from assay.configs import RewardTraining, Scaling
 from assay.errors import ConfigError, DataError, TrainingError
 from assay.evaluation.journal import Journal
 from assay.evaluation.scaling_curves import Measured
+from assay.formats.files import shown_name
 
 if TYPE_CHECKING:
     from assay.data.contract import Renderer
@@ -76,7 +77,6 @@ def models_of(config: Scaling) -> tuple[list[ModelSize], dict[str, Renderer]]:
         AssayError: If a backbone is missing, too shallow, or cannot read so much.
     """
     from assay.data.contract import Renderer, make_contract
-    from assay.evaluation.run import shown_name
     from assay.models.backbones import (
         check_context,
         load_config,

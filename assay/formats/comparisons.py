@@ -29,6 +29,7 @@ from assay.formats.pairs import preferred
 from assay.types import Comparison, Messages, Preference
 
 Ranking = tuple[tuple[int, ...], ...]
+Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,15 @@ class Verdict:
 def assay_comparison(row: Row) -> Comparison:
     """A row with ``prompt``, ``responses`` and ``judgments`` or ``preferences``."""
     asked = prompt(row)
-    responses = tuple(
-        _response(item, at) for at, item in enumerate(items(row, "responses", least=2))
-    )
+    responses = responses_of(row)
     if row.get("preferences") is not None:
         return _from_preferences(row, asked, responses)
     return _from_judgments(row, asked, responses)
+
+
+def responses_of(row: Row) -> tuple[Messages, ...]:
+    """The responses of an Assay comparison."""
+    return tuple(_response(item, at) for at, item in enumerate(items(row, "responses", least=2)))
 
 
 def to_row(comparison: Comparison) -> dict[str, Any]:
@@ -100,7 +104,7 @@ def identical_pairs(comparison: Comparison) -> int:
 def _compared(
     asked: Messages,
     responses: tuple[Messages, ...],
-    verdicts: Mapping[tuple[int, int], Sequence[Verdict]],
+    verdicts: Mapping[Pair, Sequence[Verdict]],
     weight: float,
     ranking: Ranking | None,
     fields: Mapping[str, Any],
@@ -165,28 +169,48 @@ def _from_preferences(row: Row, asked: Messages, responses: tuple[Messages, ...]
 
 
 def _from_judgments(row: Row, asked: Messages, responses: tuple[Messages, ...]) -> Comparison:
-    judgments = items(row, "judgments")
-    verdicts: dict[tuple[int, int], list[Verdict]] = {}
-    rankings = []
+    judgments = judgments_of(row)
+    verdicts: dict[Pair, list[Verdict]] = {}
     for judgment in judgments:
-        if not isinstance(judgment, Mapping):
-            raise RowError(f"'judgments' must hold objects, not {shown(judgment)}", "wrong type")
-        ranking = _judged(judgment, len(responses))
-        rankings.append(ranking if judgment.get("ranking") is not None else None)
-        strength = (
-            number(judgment, "strength", 0.0, low=0.0)
-            if judgment.get("strength") is not None
-            else None
-        )
-        _add_verdicts(verdicts, ranking, strength, among_last=judgment.get("ranking") is not None)
+        for pair, verdict in verdicts_of(judgment, len(responses)).items():
+            verdicts.setdefault(pair, []).append(verdict)
     annotators = {name(judgment, "annotator") for judgment in judgments}
     fields = labels(row)
     if len(annotators) == 1:
         fields["annotator"] = fields["annotator"] or annotators.pop()
     weight = number(row, "weight", 1.0, low=0.0)
-    return _compared(
-        asked, responses, verdicts, weight, rankings[0] if len(rankings) == 1 else None, fields
-    )
+    is_ranking = len(judgments) == 1 and judgments[0].get("ranking") is not None
+    ranking = _judged(judgments[0], len(responses)) if is_ranking else None
+    return _compared(asked, responses, verdicts, weight, ranking, fields)
+
+
+def judgments_of(row: Row) -> list[Mapping[str, Any]]:
+    """The judgments of an Assay comparison, as they stand in the row."""
+    judgments = items(row, "judgments")
+    for judgment in judgments:
+        if not isinstance(judgment, Mapping):
+            raise RowError(f"'judgments' must hold objects, not {shown(judgment)}", "wrong type")
+    return list(judgments)
+
+
+def verdicts_of(judgment: Mapping[str, Any], count: int) -> dict[Pair, Verdict]:
+    """What a judgment of so many responses says of every two that it compares, lower index first.
+
+    A choice says nothing of the responses it passed over; a ranking may leave some out.
+    """
+    ranking = _judged(judgment, count)
+    has_strength = judgment.get("strength") is not None
+    strength = number(judgment, "strength", 0.0, low=0.0) if has_strength else None
+    tie = Verdict(0.5, 0.0 if has_strength else None)
+    are_tied = judgment.get("ranking") is not None or len(ranking) == 1
+    place = {i: rank for rank, group in enumerate(ranking) for i in group}
+    verdicts = {}
+    for i, j in combinations(sorted(place), 2):
+        if place[i] != place[j]:
+            verdicts[i, j] = Verdict(float(place[i] < place[j]), strength)
+        elif are_tied:
+            verdicts[i, j] = tie
+    return verdicts
 
 
 def _judged(judgment: Mapping[str, Any], count: int) -> Ranking:
@@ -225,22 +249,3 @@ def _index(value: object, count: int, key: str) -> int:
             "bad index",
         )
     return value
-
-
-def _add_verdicts(
-    verdicts: dict[tuple[int, int], list[Verdict]],
-    ranking: Ranking,
-    strength: float | None,
-    *,
-    among_last: bool,
-) -> None:
-    place = {i: rank for rank, group in enumerate(ranking) for i in group}
-    for i, j in combinations(sorted(place), 2):
-        if place[i] == place[j]:
-            # a choice says nothing of the responses it passed over
-            if among_last or len(ranking) == 1:
-                verdicts.setdefault((i, j), []).append(
-                    Verdict(0.5, 0.0 if strength is not None else None)
-                )
-        else:
-            verdicts.setdefault((i, j), []).append(Verdict(float(place[i] < place[j]), strength))

@@ -65,6 +65,11 @@ def numbering(source: str | Path) -> str:
     return "line" if lines else "row"
 
 
+def shown_name(source: str) -> str:
+    """A file or directory by its last part, whatever machine it lay on; a hub name as it is."""
+    return Path(source).resolve().name if Path(source).exists() else source
+
+
 def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write rows to a .jsonl, .jsonl.gz or .parquet file, whole or not at all; give their count.
 

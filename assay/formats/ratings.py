@@ -1,4 +1,4 @@
-"""Rows of published rating sets: UltraFeedback, HelpSteer 1 to 3, PandaLM."""
+"""Rows of published rating sets: UltraFeedback, HelpSteer 1 to 3, PandaLM, Tülu."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from assay.formats.fields import (
     RowError,
     items,
     labels,
+    name,
     number,
     prompt,
     required,
@@ -58,15 +59,52 @@ def helpsteer3_preference(row: Row) -> Comparison:
 def pandalm(row: Row) -> Comparison:
     """PandaLM: votes 1 or 2 for the better response, 0 for a tie; their share is the label."""
     sides = _answer(row, "response_1"), _answer(row, "response_2")
-    votes = items(row, "votes")
-    if any(isinstance(v, bool) or v not in (0, 1, 2) for v in votes):
-        raise RowError(f"'votes' must be 0 (a tie), 1 or 2 each, not {shown(votes)}", "bad 'votes'")
-    probability = sum({0: 0.5, 1: 1.0, 2: 0.0}[v] for v in votes) / len(votes)
+    shares = vote_shares(row)
+    probability = sum(shares) / len(shares)
     asked = text(required(row, "instruction"), "instruction")
     given = row.get("input") or ""
     if given:
         asked = f"{asked}\n\n{text(given, 'input')}"
     return _two(row, (Message("user", asked),), sides, probability, 0.0, labels(row))
+
+
+def vote_shares(row: Row) -> list[float]:
+    """PandaLM's votes: 1 for the first response, 0 for the second, a half for a tie."""
+    votes = items(row, "votes")
+    if any(isinstance(v, bool) or v not in (0, 1, 2) for v in votes):
+        raise RowError(f"'votes' must be 0 (a tie), 1 or 2 each, not {shown(votes)}", "bad 'votes'")
+    return [{0: 0.5, 1: 1.0, 2: 0.0}[v] for v in votes]
+
+
+_TULU_PREFERENCES = {
+    "a-is-better": (1.0, 2.0),
+    "a-is-slightly-better": (1.0, 1.0),
+    "tie": (0.5, 0.0),
+    "b-is-slightly-better": (0.0, 1.0),
+    "b-is-better": (0.0, 2.0),
+}
+
+
+def tulu(row: Row) -> Comparison:
+    """Tülu's human evaluation: five points from ``a-is-better`` to ``b-is-better``.
+
+    The margin is 2, or 1 where the one is slightly better; ``evaluator`` is the annotator.
+    """
+    sides = _answer(row, "completion_a"), _answer(row, "completion_b")
+    probability, strength = tulu_preference(row)
+    fields = labels(row) | {"id": name(row, "instance_id"), "annotator": name(row, "evaluator")}
+    return _two(row, prompt(row), sides, probability, strength, fields)
+
+
+def tulu_preference(row: Row) -> tuple[float, float]:
+    """1 where a Tülu row prefers the first, 0 the second, a half for a tie; and how clearly."""
+    said = required(row, "preference")
+    if said not in _TULU_PREFERENCES:
+        raise RowError(
+            f"'preference' must be one of {', '.join(_TULU_PREFERENCES)}, not {shown(said)}",
+            "bad 'preference'",
+        )
+    return _TULU_PREFERENCES[said]
 
 
 @dataclass(frozen=True)

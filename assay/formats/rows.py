@@ -6,13 +6,14 @@ A file holds one format, recognised by its keys. Bad rows stop the reading or ar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from assay.configs import OnBadRow
 from assay.errors import DataError
 from assay.formats.comparisons import assay_comparison, identical_pairs
 from assay.formats.fields import Row, RowError, is_transcript, shown
+from assay.formats.judged import JudgedComparison
 from assay.formats.pairs import explicit_pair, implicit_conversations, implicit_texts
 from assay.formats.ratings import (
     Rated,
@@ -21,6 +22,7 @@ from assay.formats.ratings import (
     helpsteer3_preference,
     helpsteer_rating,
     pandalm,
+    tulu,
     ultrafeedback,
 )
 from assay.types import Comparison, Dropped, LoadReport
@@ -35,7 +37,7 @@ class Shape:
 
     name: str
     keys: tuple[str, ...]
-    parse: Callable[[Row], Comparison | Rated]
+    parse: Callable[[Row], Comparison | JudgedComparison | Rated]
     holds: Callable[[Row], bool] = lambda row: True
 
     def fits(self, row: Row) -> bool:
@@ -82,12 +84,13 @@ SHAPES = (
     ),
     Shape("HelpSteer rating", ("prompt", "response", "helpfulness"), helpsteer_rating),
     Shape("PandaLM", ("instruction", "response_1", "response_2", "votes"), pandalm),
+    Shape("Tülu evaluation", ("prompt", "completion_a", "completion_b", "preference"), tulu),
 )
 
 
-def shape_of(row: Row) -> Shape | None:
+def shape_of(row: Row, shapes: Sequence[Shape] = SHAPES) -> Shape | None:
     """The first format the row's keys fit."""
-    return next((shape for shape in SHAPES if shape.fits(row)), None)
+    return next((shape for shape in shapes if shape.fits(row)), None)
 
 
 @dataclass
@@ -122,18 +125,29 @@ class Tally:
 class RowReader:
     """Turns the rows of one source into comparisons with their places; counts what it drops.
 
+    ``VOTE_SHAPES`` in ``assay.formats.votes`` gives the same rows as judgments.
+
     Args:
         source: What messages call the source: a file name.
         unit: What row numbers count: "line" or "row".
         on_bad_row: "error" raises a DataError at the first bad row; "skip" counts it.
         tally: Where the counts go; several sources may share one.
+        shapes: The accepted formats.
     """
 
-    def __init__(self, source: str, unit: str, on_bad_row: OnBadRow, tally: Tally) -> None:
+    def __init__(
+        self,
+        source: str,
+        unit: str,
+        on_bad_row: OnBadRow,
+        tally: Tally,
+        shapes: Sequence[Shape] = SHAPES,
+    ) -> None:
         self._source = source
         self._unit = unit
         self._on_bad_row = on_bad_row
         self._tally = tally
+        self._shapes = shapes
         self._shape: Shape | None = None
         self._first = 0
 
@@ -142,10 +156,18 @@ class RowReader:
         self._tally.rows += 1
         if self._on_bad_row == "error":
             raise DataError(f"{str(error).rstrip('.')}. {self._advice}") from error
-        self._tally.drop(self._place(number), "not a JSON object")
+        self._tally.drop(self.place(number), "not a JSON object")
 
     def comparisons(self, rows: Iterable[tuple[int, Row]]) -> Iterator[tuple[str, Comparison]]:
         """Each comparison with its place; rated responses are joined with their neighbours."""
+        for number, comparison in self.numbered(rows):
+            assert isinstance(comparison, Comparison)
+            yield self.place(number), comparison
+
+    def numbered(
+        self, rows: Iterable[tuple[int, Row]]
+    ) -> Iterator[tuple[int, Comparison | JudgedComparison]]:
+        """What the rows hold, as the shapes read it, each with its row's number."""
         before = self._tally.rows
         rated: list[Rated] = []
         rated_from = 0
@@ -167,7 +189,11 @@ class RowReader:
                 f"{self._source} is empty; preference data has one comparison in each {self._unit}."
             )
 
-    def _parsed(self, number: int, row: Row) -> Comparison | Rated | None:
+    def place(self, number: int) -> str:
+        """Where a row is, in words."""
+        return f"{self._source} {self._unit} {number}"
+
+    def _parsed(self, number: int, row: Row) -> Comparison | JudgedComparison | Rated | None:
         try:
             shape = self._shape_for(number, row)
             parsed = shape.parse(row)
@@ -178,7 +204,7 @@ class RowReader:
         return parsed
 
     def _shape_for(self, number: int, row: Row) -> Shape:
-        shape = shape_of(row)
+        shape = shape_of(row, self._shapes)
         if self._shape is None:
             if shape is None:
                 raise _unknown(row)
@@ -187,13 +213,15 @@ class RowReader:
             _check_keys(row, shape or self._shape)
             return shape or self._shape
         raise DataError(
-            f"{self._place(number)} reads as '{shape.name}', but {self._unit} {self._first} as "
+            f"{self.place(number)} reads as '{shape.name}', but {self._unit} {self._first} as "
             f"'{self._shape.name}'; split the file into one for each format."
         )
 
-    def _joined(self, number: int, rated: list[Rated]) -> Iterator[tuple[str, Comparison]]:
+    def _joined(
+        self, number: int, rated: list[Rated]
+    ) -> Iterator[tuple[int, Comparison | JudgedComparison]]:
         if len(rated) < 2:
-            self._tally.drop(self._place(number), "prompt with a single rated response")
+            self._tally.drop(self.place(number), "prompt with a single rated response")
             return
         try:
             comparison = compare_rated(rated)
@@ -203,23 +231,20 @@ class RowReader:
         yield from self._checked(number, comparison)
 
     def _checked(
-        self, number: int, comparison: Comparison | None
-    ) -> Iterator[tuple[str, Comparison]]:
+        self, number: int, comparison: Comparison | JudgedComparison | None
+    ) -> Iterator[tuple[int, Comparison | JudgedComparison]]:
         if comparison is None:
             return
-        same = identical_pairs(comparison)
+        same = identical_pairs(comparison) if isinstance(comparison, Comparison) else 0
         if same:
-            self._tally.drop(self._place(number), "pair of identical responses in a ranking", same)
-        yield self._place(number), comparison
+            self._tally.drop(self.place(number), "pair of identical responses in a ranking", same)
+        yield number, comparison
 
     def _reject(self, number: int, error: RowError) -> None:
         if self._on_bad_row == "error":
             advice = self._advice if self._shape else "docs/formats.md lists the formats."
-            raise DataError(f"{self._place(number)}: {error}. {advice}") from error
-        self._tally.drop(self._place(number), error.reason)
-
-    def _place(self, number: int) -> str:
-        return f"{self._source} {self._unit} {number}"
+            raise DataError(f"{self.place(number)}: {error}. {advice}") from error
+        self._tally.drop(self.place(number), error.reason)
 
     @property
     def _advice(self) -> str:

@@ -194,6 +194,37 @@ def _curve(style: str, points: Sequence[tuple[float, float, float, float]]) -> l
     ]
 
 
+def columns_chart(
+    title: str,
+    labels: Sequence[str],
+    groups: Sequence[tuple[str, Sequence[float]]],
+    xlabel: str,
+) -> str:
+    """Upright bars over labelled bins, one of each group side by side: (style, heights)."""
+    height, left, top, bottom = 260.0, 54.0, 12.0, 206.0
+    highest = max((v for _, values in groups for v in values), default=0.0) or 1.0
+    step = (WIDTH - left - 20) / max(len(labels), 1)
+    wide = step * 0.8 / max(len(groups), 1)
+
+    def y(value: float) -> float:
+        return bottom - value / highest * (bottom - top)
+
+    parts = []
+    for value in round_ticks(0.0, highest, wanted=4):
+        parts.append(_line(left, y(value), WIDTH - 20.0, y(value), "grid"))
+        parts.append(_text(left - 6, y(value) + 4, f"{value:g}", "end"))
+    for i, label in enumerate(labels):
+        at = left + step * (i + 0.1)
+        parts.append(_text(at + step * 0.4, bottom + 18, label))
+        for k, (style, values) in enumerate(groups):
+            parts.append(
+                f'<rect class="{style}" x="{_n(at + k * wide)}" y="{_n(y(values[i]))}" '
+                f'width="{_n(wide)}" height="{_n(bottom - y(values[i]))}"/>'
+            )
+    parts.append(_text((left + WIDTH) / 2, height - 8, xlabel))
+    return _svg(title, WIDTH, height, parts)
+
+
 def reliability_chart(title: str, bins: Sequence[tuple[float, float, float, float]]) -> str:
     """Share right against confidence, each (confidence, share, low, high), and the diagonal."""
     size, left, top, bottom = 380.0, 54.0, 12.0, 330.0

@@ -38,7 +38,7 @@ from assay.stats.estimates import (
     jackknife,
     jackknife_of_sums,
 )
-from assay.stats.intervals import cluster_bootstrap, cluster_mean, wilson
+from assay.stats.intervals import bootstrap_sums, cluster_bootstrap, cluster_mean, wilson
 from assay.stats.laplace import LastLayerLaplace
 from assay.stats.length import LengthBaseline, reward_length_correlation
 from assay.stats.pairs import accuracy, accuracy_difference, brier, preference_nll
@@ -55,6 +55,7 @@ __all__ = [
     "Standards",
     "accuracy",
     "accuracy_difference",
+    "bootstrap_sums",
     "brier",
     "cluster_bootstrap",
     "cluster_mean",

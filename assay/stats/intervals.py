@@ -75,14 +75,54 @@ def cluster_bootstrap(
     for i in range(resamples):
         times = np.bincount(rng.integers(count, size=count), minlength=count)
         draws[i] = statistic(v[np.repeat(rows, times[cluster])])
-    draws = draws[np.isfinite(draws)]
-    if count == 1 or not len(draws) or np.isnan(value):
+    low, high = _quantiles(draws, count)
+    if np.isnan(value) or np.isnan(low):
         return Figure(value, np.nan, np.nan, len(v))
-    from scipy.special import ndtr, stdtrit
-
-    t = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2))
-    tail = float(ndtr(-t * np.sqrt(count / (count - 1))))
-    low, high = np.quantile(draws, [tail, 1 - tail])
     if kind == "basic":
         low, high = 2 * value - high, 2 * value - low
-    return Figure(value, float(low), float(high), len(v))
+    return Figure(value, low, high, len(v))
+
+
+def bootstrap_sums(
+    sums: ArrayLike,
+    statistic: Callable[[Floats], Floats],
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[tuple[float, float]]:
+    """Bootstrap intervals of statistics that are functions of sums over clusters, all at once.
+
+    As :func:`cluster_bootstrap` of the same statistics, and fast: a resample is a matrix product,
+    so coefficients of agreement of a hundred thousand items take seconds.
+
+    Args:
+        sums: Shape (G, m): what each cluster adds to each of m sums.
+        statistic: Takes the sums of R resamples, ``(R, m)``, and gives ``(R, k)``; undefined values
+            are ``nan`` and left out.
+
+    Returns:
+        The k intervals, ``nan`` where there is a single cluster or nothing is defined.
+    """
+    s = np.asarray(sums, dtype=np.float64)
+    count = len(s)
+    rng = np.random.default_rng(seed)
+    block = max(1, 4_000_000 // max(count, 1))
+    draws = []
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        drawn = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
+        draws.append(statistic(times @ s))
+    return [_quantiles(column, count) for column in np.concatenate(draws).T]
+
+
+def _quantiles(draws: Floats, clusters: int) -> tuple[float, float]:
+    """The middle of the resampled values that are defined, widened for few clusters."""
+    defined = draws[np.isfinite(draws)]
+    if clusters < 2 or not len(defined):
+        return float("nan"), float("nan")
+    from scipy.special import ndtr, stdtrit
+
+    t = float(stdtrit(clusters - 1, 0.5 + CONFIDENCE / 2))
+    tail = float(ndtr(-t * np.sqrt(clusters / (clusters - 1))))
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytest
 
 from assay.evaluation.leaderboard import leaderboard_page
 from assay.evaluation.rewardbench import COUNTS, REWARDBENCH
@@ -21,45 +19,6 @@ from assay.evaluation.suite import Item, ScoredItem, Suite
 from assay.evaluation.suites import ONE_OF_N
 from assay.types import Scores, as_messages
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    "--allow-file-access-from-files",
-)
-# the measuring page, not the report, runs a script; it reads both frames once they are there
-FRAMES = """<!doctype html><body>{frames}<pre id=out></pre><script>
-addEventListener("load", () => {{
-  const sizes = [...document.querySelectorAll("iframe")].map(f => {{
-    const d = f.contentDocument.documentElement;
-    const charts = [...f.contentDocument.querySelectorAll("svg.wide")];
-    return d.scrollWidth + "/" + f.clientWidth + "/" + f.contentDocument.body.innerText.length
-      + "/" + Math.min(...charts.map(c => c.getBoundingClientRect().width));
-  }});
-  document.getElementById("out").textContent = "sizes " + sizes.join(" ");
-}});
-</script></body>"""
-
-
-def measured(pages: list[Path], folder: Path) -> list[tuple[int, int, int, float]]:
-    frames = "".join(
-        f'<iframe src="{page.name}" width="{width}" height="900" style="border:0"></iframe>'
-        for page in pages
-        for width in (400, 1400)
-    )
-    (folder / "frames.html").write_text(FRAMES.format(frames=frames))
-    done = subprocess.run(
-        [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / 'profile'}", "--window-size=1500,1000",
-         "--virtual-time-budget=5000", "--dump-dom", (folder / "frames.html").as_uri()],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    found = re.search(r"sizes ([\d/. ]+)<", done.stdout)
-    assert found is not None, done.stderr[-2000:]
-    return [
-        (int(a), int(b), int(c), float(d))
-        for a, b, c, d in (entry.split("/") for entry in found.group(1).split())
-    ]
-
 
 class Noisy:
     def score(self, conversations):
@@ -67,9 +26,8 @@ class Noisy:
         return Scores(np.array(draws))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
 def test_no_page_is_wider_than_its_window(
-    made_study: Callable[..., ScalingStudy], tmp_path: Path
+    made_study: Callable[..., ScalingStudy], tmp_path: Path, measured_pages: Any
 ) -> None:
     rng = np.random.default_rng(0)
     items = tuple(
@@ -97,7 +55,7 @@ def test_no_page_is_wider_than_its_window(
     leaderboard_page([dict(bench.record), {**bench.record, "model": "other"}], pages[2])
     laws = (lambda n: 0.8 - 1.4 * n**-0.5, lambda n: 0.7)
     scaling_page(made_study(("m" * 90, "n n " * 20), laws), pages[3])
-    for inside, window, letters, narrowest in measured(pages, tmp_path):
+    for inside, window, letters, narrowest in measured_pages(pages, tmp_path):
         assert inside <= window
         assert letters > 100  # the page is really there
         assert narrowest >= 600  # charts scroll in their box rather than shrink past reading

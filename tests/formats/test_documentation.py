@@ -1,12 +1,14 @@
 """Contract: every example in docs/formats.md loads, and its code runs."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from assay.data.pairs import PreferencePairs
-from assay.formats.rows import SHAPES
+from assay.formats.rows import SHAPES, RowReader, Tally
+from assay.formats.votes import VOTE_SHAPES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
 
@@ -29,6 +31,15 @@ def test_every_format_is_documented(tmp_path):
         (tmp_path / "rows.jsonl").write_text(block, encoding="utf-8")
         seen.update(PreferencePairs.load(tmp_path / "rows.jsonl").report.formats)
     assert seen == {shape.name for shape in SHAPES}
+
+
+@pytest.mark.parametrize("block", blocks("json"))
+def test_documented_votes_are_read(block):
+    rows = [json.loads(line) for line in block.splitlines()]
+    reader = RowReader("docs", "line", "error", Tally(), VOTE_SHAPES)
+    found = [judged for _, judged in reader.numbered(enumerate(rows, start=1))]
+    assert all(judged.judgments for judged in found)
+    assert len(blocks("json")) == 3
 
 
 def test_documented_code_runs(tmp_path, monkeypatch, capsys):

@@ -687,3 +687,47 @@ def test_written_comparison_is_read_back_the_same():
         written = json.loads(json.dumps(to_row(comparison)))
         assert assay_comparison(written) == comparison
         assert one(written) == comparison
+
+
+# --- Tülu
+
+TULU = {
+    "instance_id": "t1",
+    "prompt": "Hi",
+    "completion_a": "Hello.",
+    "completion_b": "What?",
+    "preference": "b-is-slightly-better",
+    "evaluator": "e1",
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "preference"),
+    [
+        ("a-is-better", Preference(0, 1, 1.0, 2.0)),
+        ("a-is-slightly-better", Preference(0, 1, 1.0, 1.0)),
+        ("tie", Preference(0, 1, 0.5, 0.0)),
+        ("b-is-slightly-better", Preference(1, 0, 1.0, 1.0)),
+        ("b-is-better", Preference(1, 0, 1.0, 2.0)),
+    ],
+)
+def test_tulu_has_five_points(said, preference):
+    comparison = one({**TULU, "preference": said})
+    assert only(comparison) == preference
+    assert (comparison.id, comparison.annotator) == ("t1", "e1")
+    assert texts(comparison) == (["Hi"], [["Hello."], ["What?"]])
+
+
+def test_tulu_rows_that_are_none():
+    advice = f" {ADVICE}"
+    points = "a-is-better, a-is-slightly-better, tie, b-is-slightly-better, b-is-better"
+    refused(
+        {**TULU, "preference": "a"},
+        f"'preference' must be one of {points}, not \"a\".{advice}",
+        first=TULU,
+    )
+    refused(
+        {**TULU, "completion_b": "Hello."},
+        f"the two responses are the same; every pair needs two different ones.{advice}",
+        first=TULU,
+    )

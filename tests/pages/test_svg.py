@@ -13,6 +13,7 @@ from assay.pages.svg import (
     Dot,
     Mark,
     Series,
+    columns_chart,
     line_chart,
     log_chart,
     reliability_chart,
@@ -141,3 +142,19 @@ def test_ticks_are_round_and_inside(low: float, span: float) -> None:
 def test_ticks_of_the_usual_axes() -> None:
     assert round_ticks(0.0, 1.0) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert round_ticks(-0.9, 0.5) == [-0.5, 0.0, 0.5]
+
+
+def test_columns_are_as_high_as_their_values_say() -> None:
+    text = columns_chart("t", ["a", "<b>"], [("model", [1.0, 4.0]), ("length", [2.0, 0.0])], "x")
+    found = re.findall(r'<rect class="(.*?)" x="(.*?)" y=".*?" width="(.*?)" height="(.*?)"', text)
+    heights = {(style, float(x)): float(height) for style, x, _, height in found}
+    tallest = max(heights.values())
+    by_place = [heights[key] / tallest for key in sorted(heights, key=lambda key: key[1])]
+    assert by_place == pytest.approx([0.25, 0.5, 1.0, 0.0], abs=0.005)
+    assert "&lt;b&gt;" in text
+    ElementTree.fromstring(text)
+
+
+def test_columns_of_nothing_are_a_chart() -> None:
+    ElementTree.fromstring(columns_chart("t", [], [], "x"))
+    ElementTree.fromstring(columns_chart("t", ["a"], [("model", [0.0])], "x"))

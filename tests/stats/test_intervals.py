@@ -11,7 +11,7 @@ from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
 
 from assay.errors import DataError
-from assay.stats import cluster_bootstrap, cluster_mean, wilson
+from assay.stats import bootstrap_sums, cluster_bootstrap, cluster_mean, wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (7, 10), (450, 675)])
@@ -134,3 +134,36 @@ def test_bootstrap_of_nothing_or_of_one_cluster_has_no_interval() -> None:
     lone = cluster_bootstrap([1.0, 2.0], [0, 0])
     assert lone.value == 1.5
     assert math.isnan(lone.low)
+
+
+def test_bootstrap_of_sums_is_the_bootstrap_of_clusters() -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(60, 2)) + 1
+    cluster = rng.integers(25, size=60)
+
+    def ratio(rows: NDArray[np.float64]) -> float:
+        return float(rows[:, 0].sum() / rows[:, 1].sum())
+
+    wanted = cluster_bootstrap(values, cluster, ratio, resamples=4000, seed=0)
+    groups = np.unique(cluster, return_inverse=True)[1]
+    sums = np.stack([np.bincount(groups, column) for column in values.T], axis=1)
+    (found, mean) = bootstrap_sums(
+        sums, lambda total: np.stack([total[:, 0] / total[:, 1], total[:, 0]], axis=1), 4000, seed=1
+    )
+    width = wanted.high - wanted.low
+    assert found == pytest.approx((wanted.low, wanted.high), abs=0.05 * width)
+    assert mean[0] < sums[:, 0].sum() < mean[1]
+
+
+def test_bootstrap_of_sums_comes_in_blocks_and_leaves_out_what_is_undefined() -> None:
+    sums = np.concatenate([np.ones((3_000, 1)), np.zeros((3_000, 1))])
+    (low, high), nothing = bootstrap_sums(
+        sums,
+        lambda total: np.stack([total[:, 0], np.full(len(total), np.nan)], axis=1),
+        resamples=1500,  # more than one block of so many clusters
+    )
+    assert low < 3000 < high
+    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(6000) / 2, rel=0.1)
+    assert all(map(math.isnan, nothing))
+    (single,) = bootstrap_sums([[1.0]], lambda total: total, resamples=10)
+    assert all(map(math.isnan, single))

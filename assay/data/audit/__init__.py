@@ -1,0 +1,1 @@
+"""What is in preference data: agreement, annotators, biases, duplicates, contamination, noise."""
