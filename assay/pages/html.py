@@ -74,7 +74,8 @@ pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--panel);padding:
 font:13px/1.5 ui-monospace,monospace;margin:6px 0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 20px;font-size:.9rem}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-@media (max-width:560px){main{padding:20px 14px 60px}.head{font-size:2rem}dl{display:block}
+@media (max-width:560px){main{padding:20px 14px 60px}.head{font-size:2rem}
+tbody th{white-space:normal;min-width:8em}dl{display:block}
 dd{margin:0 0 8px}}
 """
 

@@ -171,8 +171,8 @@ def _lengths(record: Record) -> str:
     ]
     sizes = record["data"]["comparisons_of_a_prompt"]
     note = (
-        f"A prompt has {sizes['median']:g} comparisons at the median and {sizes['largest']:,} at "
-        "most."
+        f"Comparisons of one prompt: {sizes['median']:g} at the median, "
+        f"{sizes['largest']:,} at most."
     )
     return (
         f'<figure><div class="box">{chart}</div>{legend(key)}</figure>'

@@ -31,13 +31,14 @@ class TextStore:
     """
 
     def __init__(self) -> None:
+        # SIM115: open as long as the store, and closed with it
         self._file = tempfile.TemporaryFile(prefix="assay-audit-", suffix=".txt")  # noqa: SIM115
-        weakref.finalize(self, self._file.close)  # the file goes with the store
+        weakref.finalize(self, self._file.close)
         self._ends = array("Q", [0])
         self._lengths = array("Q")
         self._normal = array("Q")
         self._numbers: dict[bytes, int] = {}
-        self._flushed = 0
+        self._is_at_end = True
 
     def add(self, text: str) -> int:
         """The number of a text, old or new."""
@@ -45,6 +46,9 @@ class TextStore:
         key = hashlib.blake2b(raw, digest_size=16).digest()
         number = self._numbers.setdefault(key, len(self._lengths))
         if number == len(self._lengths):
+            if not self._is_at_end:
+                self._file.seek(0, os.SEEK_END)
+                self._is_at_end = True
             self._file.write(raw)
             self._ends.append(self._ends[-1] + len(raw))
             self._lengths.append(len(text))
@@ -55,9 +59,10 @@ class TextStore:
         return len(self._lengths)
 
     def __getitem__(self, number: int) -> str:
-        self._flush()
         start, end = self._ends[number], self._ends[number + 1]
-        return os.pread(self._file.fileno(), end - start, start).decode("utf-8")
+        self._file.seek(start)
+        self._is_at_end = False
+        return self._file.read(end - start).decode("utf-8")
 
     def batches(self, numbers: Sequence[int] | Ids) -> Iterator[tuple[Ids, list[str]]]:
         """The texts of these numbers in their order, so many at a time as ``BATCH`` holds."""
@@ -78,11 +83,6 @@ class TextStore:
     def normal(self) -> NDArray[np.uint64]:
         """A fingerprint of each text that ignores case and white space."""
         return np.array(self._normal, dtype=np.uint64)
-
-    def _flush(self) -> None:
-        if self._flushed != len(self):
-            self._file.flush()
-            self._flushed = len(self)
 
 
 def normalise(text: str) -> str:
