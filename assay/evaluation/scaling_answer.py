@@ -110,7 +110,7 @@ def fit_lines(curve: ModelCurve) -> list[str]:
         _, b, c = curve.fit.parameters
         lines.append(
             f"accuracy(N) = a - b N^(-c): a {ceiling(curve)}, b {rough(b)}, c {plain(c)}, "
-            f"R² {curve.fit.r_squared:.3f}"
+            f"R² {curve.fit.r_squared:.3f}{'; no ceiling in sight' if curve.fit.no_ceiling else ''}"
         )
     test = curve.holdout
     if test:
@@ -127,7 +127,7 @@ def fit_lines(curve: ModelCurve) -> list[str]:
 def ceiling(curve: ModelCurve) -> str:
     """The fitted a, unless it is its bound that would be read as a finding."""
     if curve.fit.no_ceiling:
-        return "1, its bound (no ceiling in sight)"
+        return "1 (its bound)"
     return plain(curve.fit.parameters[0]) if curve.fit.parameters else "–"
 
 

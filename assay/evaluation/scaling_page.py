@@ -123,7 +123,8 @@ def _fits(study: ScalingStudy) -> str:
         if fit.parameters and not fit.undetermined:
             _, b, c = fit.parameters
             numbers = [ceiling(curve), rough(b), plain(c), f"{fit.r_squared:.3f}"]
-        rows.append([curve.model, *numbers, "; ".join(fit.undetermined) or "determined"])
+        found = "no ceiling in sight" if fit.no_ceiling else "determined"
+        rows.append([curve.model, *numbers, "; ".join(fit.undetermined) or found])
     tests = [
         [
             curve.model,
@@ -136,15 +137,15 @@ def _fits(study: ScalingStudy) -> str:
         for curve in study.curves
         if (test := curve.holdout)
     ]
-    found = "<h2>Fits</h2>" + table(
+    fits = "<h2>Fits</h2>" + table(
         "a − b·N^(−c) by weighted least squares, a between 0.5 and 1, c up to 2.",
         ["model", "a (ceiling)", "b", "c", "R²", "fit"],
         rows,
         words=(5,),
     )
     if not tests:
-        return found
-    return found + table(
+        return fits
+    return fits + table(
         "Hold-out test: the largest size predicted by a fit to the others; error is predicted − "
         "measured.",
         ["model", "sizes fitted", "predicted", "measured", "error", "the error is"],
@@ -167,10 +168,10 @@ def _ways(study: ScalingStudy) -> str:
         for curve in study.curves
     ]
     header = ["model", "parameters", "last step", "doubling, predicted", "next model",
-              "doubling − next model"]  # fmt: skip
+              "difference"]  # fmt: skip
     return "<h2>Two ways up</h2>" + table(
         "Gains in accuracy at the largest size, paired by held-out prompt and seed. All are "
-        "measured but that of doubling.",
+        "measured but that of doubling; the last column is it minus the next model's.",
         header,
         rows,
     )

@@ -135,7 +135,8 @@ def test_a_ceiling_that_is_not_in_sight_is_not_printed(simulated: Simulated) -> 
     assert found.fit.parameters is not None
     assert found.fit.parameters[0].value == 1.0
     assert found.fit.to_dict()["no_ceiling"] is True
-    assert "a 1, its bound (no ceiling in sight), b" in fit_lines(found)[0]
+    assert "a 1 (its bound), b" in fit_lines(found)[0]
+    assert fit_lines(found)[0].endswith("; no ceiling in sight")
     assert found.doubling is not None
     assert found.doubling.low > 0
 
