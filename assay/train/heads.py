@@ -117,27 +117,30 @@ class HeadsTask:
         """Losses of some training comparisons, summed over the heads, ``(B,)``."""
         spans = [range(self.first_pair[i], self.first_pair[i + 1]) for i in indexes]
         rows = np.concatenate(spans)
-        example = torch.tensor([b for b, span in enumerate(spans) for _ in span])
+        device = self.heads.weight.device
+        example = torch.tensor([b for b, span in enumerate(spans) for _ in span], device=device)
         index = self.pairs.rows(rows)
-        gaps = module(self.gaps[torch.from_numpy(rows)])  # (P, M)
-        none = torch.zeros(len(rows))
-        weight = self.pair_weights[torch.from_numpy(rows)]
+        gaps = module(self.gaps[torch.from_numpy(rows)].to(device))  # (P, M)
+        none = torch.zeros(len(rows), device=device)
+        weight = self.pair_weights[torch.from_numpy(rows)].to(device)
         total = per_example(weight, example, len(indexes)).clamp(min=1e-12)
         by_head = [
             per_example(pairwise(gap, none, index, self.loss) * weight, example, len(indexes))
             / total
             for gap in gaps.T
         ]
-        weighted = (self.member_weights[list(indexes)] * torch.stack(by_head, dim=1)).sum(dim=1)
+        by_member = self.member_weights[list(indexes)].to(device)
+        weighted = (by_member * torch.stack(by_head, dim=1)).sum(dim=1)
         squares = (self.heads.weight * self.heads.mask).square().sum(dim=1)  # (M,)
-        return weighted + 0.5 * (self.l2 * squares).sum()
+        return weighted + 0.5 * (self.l2.to(device) * squares).sum()
 
     def evaluate(self, module: nn.Module, share: int, shares: int) -> list[Any]:
         """All held-out rewards ``(R, M)``, from the first share alone."""
         if share:
             return []
         with torch.no_grad():
-            return [module(self.heldout_features).double().cpu().numpy()]
+            features = self.heldout_features.to(self.heads.weight.device)
+            return [module(features).double().cpu().numpy()]
 
     def summarise(self, results: list[Any]) -> EvaluationRow:
         """The heads' mean held-out loss, which decides the best state; figures of their mean."""
