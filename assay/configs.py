@@ -250,7 +250,7 @@ class Cleaning:
 
 @dataclass(frozen=True, kw_only=True)
 class Clean(Cleaning):
-    """Find labels that are probably wrong by out-of-fold predictions; write a cleaned copy."""
+    """Find labels that are probably wrong, out of fold, and write a cleaned copy."""
 
     files: tuple[str, ...] = field(metadata={"positional": True})
     """Files, directories or hub names of preference data; they stay as they are."""

@@ -6,6 +6,7 @@ those of a real backbone with a gold head put over them. Out-of-fold gaps are ``
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -130,10 +131,12 @@ def allowing(differences: Floats, rate: float, l2: float, settings: FitSettings)
     return heads.weight.detach().double().numpy()[0]
 
 
-def fit_settings(pairs: int, lr: float = 0.05, epochs: int = 30, batch: int = 128) -> FitSettings:
-    """The loop's settings; no evaluation but at the ends."""
+def fit_settings(
+    pairs: int, lr: float = 0.05, epochs: int = 30, batch: int | None = None
+) -> FitSettings:
+    """The loop's settings, by default 16 steps an epoch; no evaluation but at the ends."""
     return FitSettings(
-        epochs=epochs, batch_size=min(batch, pairs), token_budget=1 << 30, lr=lr,
+        epochs=epochs, batch_size=batch or -(-pairs // 16), token_budget=1 << 30, lr=lr,
         head_lr_multiplier=1.0, weight_decay=0.0, warmup_fraction=0.05, schedule="cosine",
         max_grad_norm=0.0, eval_every=1 << 30, save_every=1 << 30, log_every=1 << 30, seed=0,
         precision="fp32",
@@ -272,7 +275,10 @@ def real_worlds(backbone: str) -> list[World]:
 
 def recovery(world: World, seeds: int) -> dict[str, Any]:
     """Detection and recovery in a world, over seeds."""
-    runs = [recovered(world, seed) for seed in range(seeds)]
+    runs = []
+    for seed in range(seeds):
+        runs.append(recovered(world, seed))
+        print(f"{world.name}: seed {seed} done", file=sys.stderr, flush=True)
     columns = {name: np.array([r[name] for r in runs]) for name in runs[0]}
     clean, noisy = columns["clean"], columns["noisy"]
     gains = [name for name in columns if name.startswith(("round", "allowing", "oracle"))]
