@@ -18,6 +18,8 @@ Pooling = Literal["last", "mean", "last+mean"]
 Diversity = Literal["heads", "layers", "lora", "seeds", "backbones"]
 AggregatorName = Literal["mean", "median", "worst-case", "mean-std", "mean-variance", "entropic"]
 LossName = Literal["bradley-terry", "margin", "scaled", "plackett-luce"]
+CleaningAction = Literal["report", "flip", "smooth", "drop", "down-weight"]
+SelectionMethod = Literal["disagreement", "bald", "bald-diverse", "d-optimal", "random"]
 OnBadRow = Literal["error", "skip"]
 
 TOKEN_BUDGET = 1536
@@ -206,6 +208,73 @@ class Scaling(PairTraining):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cleaning:
+    """How labels that are probably wrong are found, and what is done about them."""
+
+    action: CleaningAction = "report"
+    """report changes no label; flip turns suspects round; smooth moves the probability of being
+    wrong to the other side; drop leaves suspects out; down-weight multiplies weights by the
+    probability of being right."""
+    threshold: float | None = None
+    """Suspects are labels that are wrong with at least this probability. Default: 0.5 for report,
+    flip and drop; 0, so every label, for smooth and down-weight."""
+    share: float | None = None
+    """Suspects are this share of the labels, the most probably wrong; in place of threshold."""
+    folds: int = 5
+    """Parts the prompts are divided into; a label is judged by heads that saw none of its part."""
+    members: int = 5
+    """Heads that judge each label, each with folds and a bootstrap of its own."""
+    rounds: int = 2
+    """1: heads learn the labels as they are. 2: once more, allowing for the flip rate found."""
+    bootstrap: bool = True
+    """Each member draws its training prompts with replacement."""
+    layers: int | None = None
+    """Layers of the backbone the heads read after. Default: 80 % of them."""
+    pooling: Pooling = "last"
+    """Which states the heads read."""
+    views: tuple[str, ...] = ()
+    """What members read in turn, LAYER or LAYER:POOLING, in place of layers and pooling."""
+    l2: float = 0.3
+    """L2 penalty on a head, on features scaled to gaps of mean square 1."""
+    epochs: int | None = None
+    """Passes over the comparisons in each round. Default: 60."""
+    lr: float | None = None
+    """Peak learning rate. Default: 1e-3."""
+    batch_size: int | None = None
+    """Comparisons per optimiser step. Default: 64."""
+    seed: int = 0
+    """Seeds folds, bootstraps, heads, the order of the data and resamples."""
+    engine: Literal["auto", "tree", "padded"] = "auto"
+    """auto probes the prefix-shared engine against the padded forward and uses it if both agree."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clean(Cleaning):
+    """Find labels that are probably wrong, out of fold, and write a cleaned copy."""
+
+    files: tuple[str, ...] = field(metadata={"positional": True})
+    """Files, directories or hub names of preference data; they stay as they are."""
+    out: Path
+    """The new file (.jsonl, .jsonl.gz or .parquet); NAME.report.html, NAME.report.json and
+    NAME.config.toml are written beside it."""
+    backbone: str = "smollm2-135m"
+    """smollm2-135m, gemma3-270m, minilm-l6, a directory, or a hub name."""
+    max_length: int = 1024
+    """Longest conversation in tokens."""
+    truncation: Truncation = "drop"
+    """What happens to longer ones: drop leaves their labels unjudged and as they are, or cut the
+    prompt from the left, or stop."""
+    on_bad_row: OnBadRow = "error"
+    """error stops at the first bad row; skip counts it and goes on."""
+    limit: int | None = None
+    """Use only the first so many comparisons."""
+    threads: int | None = None
+    """CPU threads. Default: all cores."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """Score a file of prompts with responses: rewards are added to every row."""
 
@@ -233,6 +302,37 @@ class Score:
 @dataclass(frozen=True, kw_only=True)
 class BestOfN(Score):
     """Pick the best response of each row: best (an index) and rewards are added."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select:
+    """Choose which comparisons to label next, from rows without labels."""
+
+    run: str = field(metadata={"positional": True})
+    """A run directory, a reward-model directory, or a hub name; random does not read it."""
+    input: Path
+    """JSON Lines (also .gz) or Parquet rows with prompt and two or more responses, unlabelled."""
+    output: Path
+    """Where the chosen rows go, most worth labelling first, with selection added."""
+    method: SelectionMethod
+    """disagreement: the deviation of the members' probabilities. bald: what an answer would tell
+    about the members. bald-diverse: bald, away from what is already chosen. d-optimal: what pairs
+    tell together about a linear head. random: the baseline."""
+    count: int
+    """How many rows to choose, one pair of responses of each."""
+    diversity: float = 1.0
+    """bald-diverse: weight of the log distance to the nearest chosen pair; 0 is bald."""
+    seed: int = 0
+    """random: seeds the order and the pairs."""
+    truncation: Truncation = "error"
+    """What happens to conversations over the contract's max_length; drop leaves their pairs out
+    and counts them."""
+    token_budget: int = TOKEN_BUDGET
+    """Most tokens in one forward pass."""
+    threads: int | None = None
+    """CPU threads. Default: all cores."""
+    json: bool = False
+    """Print the summary as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -194,6 +194,37 @@ def _curve(style: str, points: Sequence[tuple[float, float, float, float]]) -> l
     ]
 
 
+def bars_chart(
+    title: str, edges: Sequence[float], counts: Sequence[int], xlabel: str, ylabel: str
+) -> str:
+    """A histogram: a bar from each edge to the next, as high as its count."""
+    height, left, top, bottom = 300.0, 62.0, 12.0, 246.0
+    highest = float(max([*counts, 1]))
+
+    def x(value: float) -> float:
+        return left + (value - edges[0]) / (edges[-1] - edges[0]) * (WIDTH - left - 20)
+
+    def y(value: float) -> float:
+        return bottom - value / highest * (bottom - top)
+
+    parts = []
+    for value in round_ticks(0.0, highest):
+        parts.append(_line(left, y(value), WIDTH - 20.0, y(value), "grid"))
+        parts.append(_text(left - 6, y(value) + 4, f"{value:,g}", "end"))
+    for value in round_ticks(edges[0], edges[-1]):
+        parts.append(_text(x(value), bottom + 18, f"{value:g}"))
+    for low, high, count in zip(edges, edges[1:], map(float, counts), strict=False):
+        wide = max(x(high) - x(low) - 2, 1.0)
+        parts.append(
+            f'<rect class="model" x="{_n(x(low) + 1)}" y="{_n(y(count))}" width="{_n(wide)}" '
+            f'height="{_n(bottom - y(count))}"><title>{low:g} to {high:g}: {count:,g}</title>'
+            "</rect>"
+        )
+    parts.append(_text((left + WIDTH) / 2, height - 10, xlabel))
+    parts.append(_text(left, height - 10, ylabel, "start"))
+    return _svg(title, WIDTH, height, parts)
+
+
 def columns_chart(
     title: str,
     labels: Sequence[str],

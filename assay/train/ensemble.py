@@ -233,7 +233,7 @@ def _heads(job: _Job, models: Sequence[RewardModel]) -> tuple[list[Part], list[F
         },
         on_step=on_step,
     )
-    weights = (heads.weight * heads.mask).detach() * torch.from_numpy(scale)
+    weights = (heads.weight * heads.mask).detach().cpu() * torch.from_numpy(scale)
     _make_first(model, views[0], weights[0])
     return [HeadEnsemble(model, views, weights)], [result]
 

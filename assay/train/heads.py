@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from assay.stats import accuracy, preference_nll
-from assay.train.encode import Example, pair_index
-from assay.train.losses import per_example
+from assay.train.encode import Example, PairIndex, pair_index
 from assay.train.resume import EvaluationRow
 from assay.train.tasks import LossSettings, pairwise
 
@@ -79,7 +78,8 @@ class HeadsTask:
     """The fit of many heads on cached features; see ``train.fit.Task``.
 
     Heads without a bias see a pair as the difference of its responses' features, so only losses of
-    the gap can be used.
+    the gap can be used. Without held-out comparisons the objective on the training ones decides the
+    best state.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class HeadsTask:
         plan: HeadPlan,
         train: Sequence[Example],
         train_features: NDArray[np.float32],  # (R, D)
-        heldout: Sequence[Example],
-        heldout_features: NDArray[np.float32],
-        loss: LossSettings,
+        heldout: Sequence[Example] = (),
+        heldout_features: NDArray[np.float32] | None = None,
+        loss: LossSettings | None = None,
     ):
         self.module: nn.Module = heads
-        self.loss = loss
+        self.loss = loss or LossSettings()
         self.pairs = pair_index(train)
         self.gaps = torch.from_numpy(
             train_features[self.pairs.chosen] - train_features[self.pairs.rejected]
@@ -104,8 +104,10 @@ class HeadsTask:
         self.l2 = torch.from_numpy(plan.l2)  # (M,)
         self.costs = [len(e.lengths) for e in train]
         self.weights = [e.weight for e in train]
-        self.heldout = pair_index(heldout)
-        self.heldout_features = torch.from_numpy(heldout_features)
+        self.heldout = None
+        if heldout_features is not None:
+            self.heldout = pair_index(heldout)
+            self.heldout_features = torch.from_numpy(heldout_features)
 
     @property
     def heads(self) -> Heads:
@@ -117,30 +119,42 @@ class HeadsTask:
         """Losses of some training comparisons, summed over the heads, ``(B,)``."""
         spans = [range(self.first_pair[i], self.first_pair[i + 1]) for i in indexes]
         rows = np.concatenate(spans)
-        example = torch.tensor([b for b, span in enumerate(spans) for _ in span])
-        index = self.pairs.rows(rows)
-        gaps = module(self.gaps[torch.from_numpy(rows)])  # (P, M)
-        none = torch.zeros(len(rows))
-        weight = self.pair_weights[torch.from_numpy(rows)]
-        total = per_example(weight, example, len(indexes)).clamp(min=1e-12)
-        by_head = [
-            per_example(pairwise(gap, none, index, self.loss) * weight, example, len(indexes))
-            / total
-            for gap in gaps.T
-        ]
-        weighted = (self.member_weights[list(indexes)] * torch.stack(by_head, dim=1)).sum(dim=1)
+        device = self.heads.weight.device
+        example = torch.tensor([b for b, span in enumerate(spans) for _ in span], device=device)
+        gaps = module(self.gaps[torch.from_numpy(rows)].to(device))  # (P, M)
+        weight = self.pair_weights[torch.from_numpy(rows)].to(device)
+        index = self.pairs.rows(np.repeat(rows, gaps.shape[1]))
+        losses = self.pair_losses(gaps.reshape(-1), index).view(gaps.shape)
+        none = losses.new_zeros(len(indexes), gaps.shape[1])
+        by_head = none.index_add(0, example, losses * weight[:, None])  # (B, M)
+        total = none[:, 0].index_add(0, example, weight).clamp(min=1e-12)
+        by_member = self.member_weights[list(indexes)].to(device)
+        weighted = (by_member * by_head).sum(dim=1) / total
         squares = (self.heads.weight * self.heads.mask).square().sum(dim=1)  # (M,)
-        return weighted + 0.5 * (self.l2 * squares).sum()
+        return weighted + 0.5 * (self.l2.to(device) * squares).sum()
+
+    def pair_losses(self, gaps: Float[Tensor, "P"], index: PairIndex) -> Float[Tensor, "P"]:
+        """Losses of some pairs by some heads, one gap each."""
+        return pairwise(gaps, torch.zeros_like(gaps), index, self.loss)
 
     def evaluate(self, module: nn.Module, share: int, shares: int) -> list[Any]:
-        """All held-out rewards ``(R, M)``, from the first share alone."""
+        """All held-out rewards ``(R, M)``, from the first share alone; without any, the objective.
+
+        The objective is the weighted mean of all training losses.
+        """
         if share:
             return []
         with torch.no_grad():
-            return [module(self.heldout_features).double().cpu().numpy()]
+            if self.heldout is None:
+                losses = self.losses(module, range(len(self.weights))).double().cpu().numpy()
+                return [float(losses @ self.weights) / (sum(self.weights) or 1.0)]
+            features = self.heldout_features.to(self.heads.weight.device)
+            return [module(features).double().cpu().numpy()]
 
     def summarise(self, results: list[Any]) -> EvaluationRow:
         """The heads' mean held-out loss, which decides the best state; figures of their mean."""
+        if self.heldout is None:
+            return {"heldout/loss": results[0]}
         rewards, index = results[0], self.heldout
         gaps = rewards[index.chosen] - rewards[index.rejected]  # (P, M)
         losses = [preference_nll(gap, index.probability, index.cluster).value for gap in gaps.T]
