@@ -39,6 +39,9 @@ VERBS: dict[str, Verb] = {
     "best-of-n": Verb("assay.configs:BestOfN", "assay.score.files:run_best_of_n"),
     "evaluate": Verb("assay.configs:Evaluate", "assay.evaluation.run:run"),
     "compare": Verb("assay.configs:Compare", "assay.evaluation.compare:run"),
+    "overoptimization": Verb(
+        "assay.configs:Overoptimization", "assay.evaluation.overoptimization_run:run"
+    ),
     "verify": Verb("assay.configs:Verify", "assay.score.verify:run"),
     "doctor": Verb("assay.configs:Doctor", "assay.doctor:run"),
     "config": Verb("assay.configs:ShowConfig", "assay.cli:show_config"),

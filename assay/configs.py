@@ -265,6 +265,42 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Overoptimization:
+    """Does gold fall while the proxy rises? Best-of-n by a reward model, measured by another."""
+
+    input: Path
+    """Rows with prompt and responses of one policy, as many for every prompt; with gold, a list of
+    one gold reward a response, or see gold; with rewards or member_rewards, or see run."""
+    run: str | None = None
+    """What selects: a run directory (a model or an ensemble), a reward-model directory, or a hub
+    name. Default: the rewards, or member_rewards (a list a response), in the rows."""
+    gold: str | None = None
+    """What measures: another reward model, as for run. Default: the gold in the rows."""
+    out: Path
+    """Directory for results.json, scores.jsonl and overoptimization.html."""
+    aggregators: tuple[str, ...] = ()
+    """What to select by, NAME or NAME:STRENGTH: single (every member by itself, averaged), mean,
+    median, worst-case, mean-std:K, mean-variance:LAMBDA, entropic:BETA. Default: of an ensemble
+    single, mean, worst-case and mean-variance; of one model single."""
+    members_scale: Literal["saved", "candidates"] | None = None
+    """The scale members are aggregated on: saved, that of the run or of the file as it is;
+    candidates, all members' deviations equal on these candidates. Default: saved with run, else
+    candidates."""
+    max_n: int | None = None
+    """Largest n. Default: all candidates of a prompt."""
+    truncation: Truncation = "truncate-left"
+    """What happens to conversations over the contract's max_length; all are counted."""
+    token_budget: int = TOKEN_BUDGET
+    """Most tokens in one forward pass."""
+    seed: int = 0
+    """Seeds the bootstrap over prompts."""
+    threads: int | None = None
+    """CPU threads. Default: all cores."""
+    json: bool = False
+    """Print the results as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verify:
     """Replay the golden conversations of a run; exit 1 on drift."""
 

@@ -134,7 +134,7 @@ def evaluate(
         "model": model,
         "model_digest": model_digest or None,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": package_versions(),
         "source": shown_name(suite.source),
         "tie_rule": suite.spec.measure.ties,
         "note": suite.spec.note,
@@ -259,7 +259,8 @@ def _examples(items: Sequence[Item], rows: Sequence[ScoredItem]) -> list[dict[st
     ]
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of what a figure depends on, where installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}

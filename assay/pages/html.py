@@ -14,9 +14,11 @@ from typing import Any
 
 CSS = """
 :root{--ink:#1c2024;--soft:#5b6470;--line:#e3e6ea;--back:#fff;--panel:#f6f7f9;--model:#0072b2;
---length:#d55e00;--text:#009e73;--grey:#8a9099;color-scheme:light dark}
+--length:#d55e00;--text:#009e73;--grey:#8a9099;--third:#aa4499;--fourth:#8c6d00;
+color-scheme:light dark}
 @media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a3abb5;--line:#33383f;--back:#15181c;
---panel:#1d2126;--model:#56b4e9;--length:#f0894a;--text:#3fc79f;--grey:#868d97}}
+--panel:#1d2126;--model:#56b4e9;--length:#f0894a;--text:#3fc79f;--grey:#868d97;
+--third:#e08fd3;--fourth:#d8b64a}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--back);color:var(--ink);font:16px/1.55 system-ui,sans-serif;
 overflow-wrap:anywhere}
@@ -38,10 +40,19 @@ svg text{fill:var(--ink);font:12px system-ui,sans-serif}
 .length,.random{stroke:var(--length);fill:var(--length)}
 .text,.oracle{stroke:var(--text);fill:var(--text)}
 .majority{stroke:var(--grey);fill:var(--grey)}
+.s0{stroke:var(--model);fill:var(--model)}.s1{stroke:var(--text);fill:var(--text)}
+.s2{stroke:var(--third);fill:var(--third)}.s3{stroke:var(--fourth);fill:var(--fourth)}
+.s4{stroke:var(--soft);fill:var(--soft)}.s5{stroke:var(--ink);fill:var(--ink)}
 .dot{stroke:var(--back);stroke-width:1}
+.dot.open{fill:var(--back);stroke-width:2}
+.dot.open.s0{stroke:var(--model)}.dot.open.s1{stroke:var(--text)}.dot.open.s2{stroke:var(--third)}
+.dot.open.s3{stroke:var(--fourth)}.dot.open.s4{stroke:var(--soft)}.dot.open.s5{stroke:var(--ink)}
 .curve{fill:none;stroke-width:2}
-.curve.oracle{stroke-dasharray:7 3}.curve.random{stroke-dasharray:2 3}
+.curve.oracle,.curve.s1{stroke-dasharray:7 3}.curve.random,.curve.length{stroke-dasharray:2 3}
+.curve.s2{stroke-dasharray:10 3 2 3}.curve.s3{stroke-dasharray:4 4}.curve.s4{stroke-dasharray:14 4}
+.curve.s5{stroke-dasharray:1 4}
 .band{stroke:none;opacity:.15}
+.beyond{fill:var(--panel)}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem;min-width:100%}
 caption{text-align:left;padding:6px 0;font-size:.85rem}
 th,td{text-align:right;padding:5px 12px 5px 0;border-bottom:1px solid var(--line);

@@ -170,7 +170,7 @@ def _scored_rows(
         try:
             scores = scorer.score(flat)
         except ContractError as error:
-            raise ContractError(_name_row(str(error), owners, f"{source} {unit}")) from error
+            raise ContractError(name_row(str(error), owners, f"{source} {unit}")) from error
         totals["rows"] += len(window)
         totals["responses"] += len(flat)
         totals["dropped"] += int(np.isnan(scores.reward).sum())
@@ -186,7 +186,7 @@ def _scored_rows(
         raise DataError(f"{source} holds no rows; there is nothing to score.")
 
 
-def _name_row(message: str, owners: list[int], place: str) -> str:
+def name_row(message: str, owners: list[int], place: str) -> str:
     """``Conversation 7: …`` as ``FILE line N: …``."""
     head, _, rest = message.partition(": ")
     number = head.removeprefix("Conversation ")

@@ -43,6 +43,18 @@ def cluster_mean(
     return estimate_mean(values, clusters).figure(bounds)
 
 
+def bootstrap_tail(count: int) -> float:
+    """The share of resamples of so many clusters that lies below a 95 % interval, 0.025 for many.
+
+    That of the normal below ``-√(G/(G-1)) t_{G-1}``: resamples of few clusters spread too little.
+    Hesterberg 2015.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    t = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2))
+    return float(ndtr(-t * np.sqrt(count / (count - 1))))
+
+
 def cluster_bootstrap(
     values: ArrayLike,
     clusters: Clusters = None,
@@ -54,9 +66,8 @@ def cluster_bootstrap(
     """Any statistic of rows of values, with a bootstrap interval over clusters.
 
     Whole clusters are drawn with replacement. Efron & Tibshirani 1993, ch. 13; basic: Davison &
-    Hinkley 1997, eq. 5.6. The quantiles are the normal ones of ``±√(G/(G-1)) t_{G-1}``, for
-    resamples of G clusters spread too little: Hesterberg 2015. Resamples where the statistic is
-    undefined (``nan``) are left out.
+    Hinkley 1997, eq. 5.6. The quantiles are those of :func:`bootstrap_tail`. Resamples where the
+    statistic is undefined (``nan``) are left out.
 
     Args:
         values: Shape (n,) or (n, m); the statistic gets the resampled rows.
@@ -78,10 +89,7 @@ def cluster_bootstrap(
     draws = draws[np.isfinite(draws)]
     if count == 1 or not len(draws) or np.isnan(value):
         return Figure(value, np.nan, np.nan, len(v))
-    from scipy.special import ndtr, stdtrit
-
-    t = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2))
-    tail = float(ndtr(-t * np.sqrt(count / (count - 1))))
+    tail = bootstrap_tail(count)
     low, high = np.quantile(draws, [tail, 1 - tail])
     if kind == "basic":
         low, high = 2 * value - high, 2 * value - low
