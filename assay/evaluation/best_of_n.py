@@ -72,7 +72,7 @@ class BestOfNCurve:
         }
 
 
-def best_of_n_kl(n: float) -> float:
+def best_of_n_kl(n: int | float) -> float:
     """KL(best-of-n ‖ policy) in nats, ``log n - (n-1)/n``: exact without ties, else a bound.
 
     Stiennon et al. 2020, appendix; Beirami et al. 2024 on when it is a bound.
@@ -150,9 +150,9 @@ def best_of_n_curve(
         raise DataError("A prompt has no samples; best-of-n wants one or more of each.")
     n = np.arange(1, most + 1)
     rows = {
-        "gold": [expected_best(r, g)[:most] for r, g in zip(rewards, gold, strict=True)],
-        "proxy": [expected_best(r, r)[:most] for r in rewards],
-        "oracle": [expected_best(g, g)[:most] for g in gold],
+        "gold": _each(rewards, gold, most),
+        "proxy": _each(rewards, rewards, most),
+        "oracle": _each(gold, gold, most),
         "random": [np.full(most, np.mean(g)) for g in gold],
     }
     if answers is not None:
@@ -163,6 +163,15 @@ def best_of_n_curve(
     times = prompt_draws(len(rewards), resamples, seed)
     lines = {name: band(np.stack(values), times) for name, values in rows.items()}
     return BestOfNCurve(tuple(n.tolist()), lines, len(rewards), most)
+
+
+def _each(
+    rewards: Sequence[Sequence[float]], values: Sequence[Sequence[float]], most: int
+) -> list[Floats]:
+    """``expected_best`` of every prompt up to the most; in one go where all have as many."""
+    if {len(row) for rows in (rewards, values) for row in rows} == {most}:
+        return list(expected_best(rewards, values))
+    return [expected_best(r, v)[:most] for r, v in zip(rewards, values, strict=True)]
 
 
 def curve_of_suite(scored: Sequence[ScoredItem], seed: int = 0) -> BestOfNCurve | None:

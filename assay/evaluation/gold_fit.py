@@ -98,7 +98,7 @@ def _peak(found: Floats) -> tuple[Floats, Floats]:
     """``(α/2β)²`` and ``α²/4β``; where β is not above 0 nothing turns, and both are infinite."""
     alpha, beta = found[..., 0], np.maximum(found[..., 1], 0.0)
     with np.errstate(divide="ignore"):
-        return (alpha / (2 * beta)) ** 2, alpha**2 / (4 * beta)
+        return np.asarray((alpha / (2 * beta)) ** 2), np.asarray(alpha**2 / (4 * beta))
 
 
 def percentiles(value: float, draws: Floats, prompts: int) -> Figure:
@@ -110,7 +110,8 @@ def percentiles(value: float, draws: Floats, prompts: int) -> Figure:
     if np.isnan(value) or not len(known):
         return Figure(float(value), np.nan, np.nan, prompts)
     tail = bootstrap_tail(prompts)
-    low, high = np.quantile(known, [tail, 1 - tail])
+    with np.errstate(invalid="ignore"):  # between two that are infinite
+        low, high = np.quantile(known, [tail, 1 - tail])
     ends = [float(x) if np.isfinite(x) else np.nan for x in (low, high)]
     return Figure(float(value), ends[0], ends[1], prompts)
 

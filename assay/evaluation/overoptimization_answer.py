@@ -9,7 +9,6 @@ from assay.evaluation.overoptimization import GoldCurve
 from assay.pages.html import shown
 from assay.types import Figure
 
-
 FAR = 1e6
 """Beyond this n a fitted peak is named by its nats alone."""
 

@@ -7,7 +7,7 @@ evaluation, golden conversations, ``Scorer``, best-of-n and the server all score
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ WINDOW = 512
 """Conversations tokenised and packed at a time, so that memory does not grow with the input."""
 
 
+@runtime_checkable
 class Rewarding(Protocol):
     """What rewards packed trees: a reward model, or an ensemble on one backbone."""
 

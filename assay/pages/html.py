@@ -54,10 +54,11 @@ svg text{fill:var(--ink);font:12px system-ui,sans-serif}
 .band{stroke:none;opacity:.15}
 .beyond{fill:var(--panel)}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem;min-width:100%}
-caption{text-align:left;padding:6px 0;font-size:.85rem}
+caption{text-align:left;padding:6px 0;font-size:.85rem;max-width:min(100%,calc(100vw - 40px))}
 th,td{text-align:right;padding:5px 12px 5px 0;border-bottom:1px solid var(--line);
 white-space:nowrap;vertical-align:top}
 th:first-child,td:first-child{text-align:left}
+tbody th{font-weight:400}
 .words{white-space:normal;min-width:9em;text-align:left}
 thead th{color:var(--soft);font-weight:500}
 tr.section th,tr.section td{font-weight:600}
