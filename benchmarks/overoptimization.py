@@ -49,6 +49,8 @@ HIDDEN = 32
 UNITS = 128
 """ReLU units of the proxies that are not linear."""
 HELDOUT = 500
+EPOCHS, STEPS = 30, 16
+"""Passes over the pairs, and steps in each."""
 PAIR_LENGTH, FARTHER, SHIFTED_LENGTH = 0.5, 0.75, 2.0
 """Standard deviation of the length-like feature in the pairs, in pairs that reach farther, and in
 shifted candidates."""
@@ -338,7 +340,8 @@ def exact_head(gaps: Floats, l2: float) -> Floats:
         w -= step
         if np.abs(step).max() < 1e-8:
             break
-    return w * scale
+    head: Floats = w * scale
+    return head
 
 
 def train(pairs: tuple[Features, Features], plan: HeadPlan, seed: int) -> Features:
@@ -360,12 +363,12 @@ def train(pairs: tuple[Features, Features], plan: HeadPlan, seed: int) -> Featur
         features[2 * count :] * scale,
         LossSettings(),
     )
-    batch = max(1, count // 16)
+    batch = max(1, count // STEPS)
     fit(
         task,
         heads,
         FitSettings(
-            epochs=30,
+            epochs=EPOCHS,
             batch_size=batch,
             token_budget=1 << 30,
             lr=1e-2,

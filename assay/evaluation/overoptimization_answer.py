@@ -48,14 +48,6 @@ def kept(curve: GoldCurve) -> str:
     return f"{share:.0%} of the gain is kept"
 
 
-def fitted(curve: GoldCurve) -> str:
-    """The fit in words, with its peak only where gold is shown to fall."""
-    if curve.fit is None:
-        return "too few values of n"
-    text = f"α {plain(curve.fit.alpha)}, β {plain(curve.fit.beta)}, R² {curve.fit.r_squared:.3f}"
-    return f"{text}; {peak_of_fit(curve.fit, curve)}"
-
-
 def peak_of_fit(fit: GoldFit, curve: GoldCurve) -> str:
     """Where the fit turns, or that it does not, or that nothing measured shows it."""
     if fit.peak_kl is None or fit.peak_gold is None:
@@ -72,11 +64,11 @@ def table_text(curves: Sequence[GoldCurve]) -> str:
     width = max(12, *(len(c.selector) for c in curves)) + 2
     lines = [
         "gold over a random pick, in standard deviations of a prompt's candidates",
-        f"{'':{width}}{'peak n':>8}  {'gold there':<26}{last:<26}{'lost after the peak':<24}",
+        f"{'':{width}}{'peak n':>8}  {'gold there':<26}{last:<26}lost after the peak",
     ]
     lines += [
         f"{c.selector:{width}}{c.n[c.peak]:>8,}  {signed(c.at(c.peak)):<26}{signed(c.at(-1)):<26}"
-        f"{plain(c.loss):<24}".rstrip()
+        f"{plain(c.loss)}"
         for c in curves
     ]
     return "\n".join(lines)

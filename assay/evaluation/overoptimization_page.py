@@ -34,7 +34,7 @@ Lines = Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]
 
 def overoptimization_page(study: OveroptimizationStudy, path: str | Path) -> Path:
     """Write the page of a study."""
-    body = "".join(block(study) for block in (_head, _gold, _each, _fits, _watched, _how))
+    body = "".join(block(study) for block in (_head, _gold, _peaks, _each, _fits, _watched, _how))
     write_text(path, page(TITLE, body))
     return Path(path)
 
@@ -56,7 +56,7 @@ def _gold(study: OveroptimizationStudy) -> str:
         return ""
     few = "" if len(curves) <= len(STYLES) else f" The first {len(STYLES)} are drawn."
     rows = [
-        [str(n), f"{kl:.2f}", *(signed(curve.at(i)) for curve in curves)]
+        [f"{n:,}", f"{kl:.2f}", *(signed(curve.at(i)) for curve in curves)]
         for i, (n, kl) in enumerate(zip(curves[0].n, curves[0].kl, strict=True))
     ]
     ends = [[curve.selector, signed(curve.minus(curves[0]))] for curve in curves[1:]]
@@ -87,7 +87,7 @@ def _one(curve: GoldCurve) -> str:
         f"Gold and proxy, {curve.selector}", curve.kl, lines, *_ticks(curve), names=names
     )
     rows = [
-        [str(n), f"{kl:.2f}", signed(curve.at(i)), signed(curve.at(i, "proxy"))]
+        [f"{n:,}", f"{kl:.2f}", signed(curve.at(i)), signed(curve.at(i, "proxy"))]
         for i, (n, kl) in enumerate(zip(curve.n, curve.kl, strict=True))
     ]
     return (
@@ -98,31 +98,41 @@ def _one(curve: GoldCurve) -> str:
     )
 
 
-def _fits(study: OveroptimizationStudy) -> str:
-    rows = []
-    for curve in study.curves:
-        fit = curve.fit
-        numbers = ["–"] * 4
-        if fit is not None:
-            numbers = [plain(fit.alpha), plain(fit.beta), f"{fit.r_squared:.3f}",
-                       peak_of_fit(fit, curve)]  # fmt: skip
-        rows.append(
-            [
-                curve.selector,
-                f"{curve.n[curve.peak]:,}",
-                signed(curve.at(curve.peak)),
-                plain(curve.loss),
-                "–" if curve.peak == 0 else plain(curve.retention),
-                *numbers,
-            ]
-        )
-    header = ["", "peak n", "gold there", "lost after it", "share kept", "α", "β", "R²", "the fit"]
-    return "<h2>Peak and fit</h2>" + table(
+def _peaks(study: OveroptimizationStudy) -> str:
+    rows = [
+        [
+            curve.selector,
+            f"{curve.n[curve.peak]:,}",
+            signed(curve.at(curve.peak)),
+            signed(curve.at(-1)),
+            plain(curve.loss),
+            "–" if curve.peak == 0 else plain(curve.retention),
+        ]
+        for curve in study.curves
+    ]
+    last = f"gold at n = {study.curves[0].n[-1]:,}"
+    return "<h2>Peak</h2>" + table(
         "The loss is measured on prompts that did not choose the peak; gold falls where its whole "
-        "interval is above 0. The fit is d(α − βd) with d = √KL.",
-        header,
+        "interval is above 0. Kept is the last gold over that at the peak.",
+        ["", "peak n", "gold there", last, "lost after the peak", "kept"],
         rows,
-        words=(8,),
+    )
+
+
+def _fits(study: OveroptimizationStudy) -> str:
+    fits = [(curve, curve.fit) for curve in study.curves if curve.fit is not None]
+    if not fits:
+        return ""
+    rows = [
+        [curve.selector, plain(fit.alpha), plain(fit.beta), f"{fit.r_squared:.3f}",
+         peak_of_fit(fit, curve)]
+        for curve, fit in fits
+    ]  # fmt: skip
+    return "<h2>Fit</h2>" + table(
+        "d(α − βd) with d = √KL, by least squares over the values of n.",
+        ["", "α", "β", "R²", "where it turns"],
+        rows,
+        words=(4,),
     )
 
 

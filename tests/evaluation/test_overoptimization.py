@@ -15,7 +15,7 @@ from assay.evaluation.overoptimization import (
     gold_curve,
     loss_after_peak,
 )
-from assay.evaluation.overoptimization_answer import answer, fitted, table_text
+from assay.evaluation.overoptimization_answer import answer, peak_of_fit, table_text
 from assay.evaluation.selection import Candidates, Selector
 
 
@@ -56,8 +56,9 @@ def test_gold_that_turns_is_found_where_it_turns() -> None:
     assert curve.fit is not None
     assert curve.fit.peak_kl is not None
     assert best_of_n_kl(2) < curve.fit.peak_kl.value < best_of_n_kl(16)
-    assert "turns at" in fitted(curve)
-    assert "does not show" not in fitted(curve)
+    said = peak_of_fit(curve.fit, curve)
+    assert said.startswith("turns at ")
+    assert "does not show" not in said
 
 
 def test_gold_that_never_turns_says_so() -> None:
@@ -205,7 +206,6 @@ def test_the_record_is_json_and_the_table_has_a_line_a_selector() -> None:
 def test_few_values_of_n_have_no_fit() -> None:
     curve = gold_curve(turning(), Selector(), (1, 2, 4))
     assert curve.fit is None
-    assert fitted(curve) == "too few values of n"
     assert curve.to_dict()["fit"] is None
 
 
@@ -215,4 +215,8 @@ def test_a_fitted_peak_that_no_curve_shows_is_called_that() -> None:
     gold = liked - 0.12 * np.maximum(liked, 0) ** 2  # turns far beyond the best of 64
     curve = gold_curve(Candidates(liked[..., None], gold), Selector())
     assert not curve.falls
-    assert "which the measured curve does not show" in fitted(curve)
+    assert curve.fit is not None
+    assert peak_of_fit(curve.fit, curve).endswith("which the measured curve does not show")
+    rises = gold_curve(rising(), Selector(), geometric_grid(64))
+    assert rises.fit is not None
+    assert peak_of_fit(rises.fit, rises) == "no turn"

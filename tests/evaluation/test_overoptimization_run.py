@@ -300,7 +300,7 @@ def test_the_page_shows_every_curve_and_runs_nothing(tmp_path: Path) -> None:
     assert "http" not in text.replace("http-equiv", "")
     for name in ("single", "mean", "worst-case", "mean-variance 1"):
         assert f"<h2>Gold and proxy: {name}</h2>" in text
-    for heading in ("Gold by what selects", "Peak and fit", "Disagreement", "Length"):
+    for heading in ("Gold by what selects", "Peak", "Fit", "Disagreement", "Length"):
         assert f"<h2>{heading}</h2>" in text
     record = results(tmp_path / "o")
     for answer in record["answers"]:
@@ -331,7 +331,7 @@ def test_one_selector_has_one_chart_of_gold(tmp_path: Path) -> None:
     text = (tmp_path / "overoptimization.html").read_text()
     assert "Gold by what selects" not in text
     assert text.count("<svg") == 1
-    assert text.count("<td>–</td>") == 3  # no α, β and R² from two values of n above 1
+    assert "<h2>Fit</h2>" not in text  # no α and β from two values of n above 1
 
 
 # --- what is refused, before anything is written --------------------------------------------------
