@@ -135,6 +135,9 @@ def run(settings: Settings) -> None:
         "members_reading_length": {
             e.name: [w.reading_length[e.name] for w in worlds] for e in ENSEMBLES
         },
+        "accuracy": {
+            e.name: rounded(cluster_mean([w.accuracy[e.name] for w in worlds])) for e in ENSEMBLES
+        },
         "claims": claims(measured, grid, settings),
     }
     report(results, settings)
@@ -166,10 +169,14 @@ class Measured(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one world gave, and how many members of each ensemble look at length there."""
+    """What one world gave, and how many members of each ensemble look at length there.
+
+    ``accuracy`` is that of single members, on pairs as those they were fitted to, without flips.
+    """
 
     found: dict[Key, Measured]
     reading_length: dict[str, int]
+    accuracy: dict[str, float]
 
 
 class World:
@@ -226,6 +233,7 @@ def world(seed: int, settings: Settings, grid: Sequence[int]) -> Outcome:
     heads = train(pairs, plan, seed)
     reference = np.concatenate([side[: settings.pairs] for side in pairs]) @ heads.T
     found: dict[Key, Measured] = {}
+    accuracy: dict[str, float] = {}
     for setting, rng, length in (
         ("shift", made.shift_rng, SHIFTED_LENGTH),
         ("control", made.control_rng, PAIR_LENGTH),
@@ -235,6 +243,8 @@ def world(seed: int, settings: Settings, grid: Sequence[int]) -> Outcome:
         rewards = x @ heads.T
         for number, ensemble in enumerate(ENSEMBLES):
             own = slice(number * settings.members, (number + 1) * settings.members)
+            if setting == "control":
+                accuracy[ensemble.name] = pair_accuracy(rewards[..., own], gold)
             scales = {"": reference[:, own]}
             if setting == "shift" and ensemble in ON_CANDIDATES:
                 scales[", on candidates"] = rewards[..., own].reshape(-1, settings.members)
@@ -247,7 +257,13 @@ def world(seed: int, settings: Settings, grid: Sequence[int]) -> Outcome:
             found |= by_size(made, settings, x, gold, grid)
     reading = plan.mask[:, 0].reshape(len(ENSEMBLES), settings.members).sum(axis=1)
     names = [ensemble.name for ensemble in ENSEMBLES]
-    return Outcome(found, dict(zip(names, reading.tolist(), strict=True)))
+    return Outcome(found, dict(zip(names, reading.tolist(), strict=True)), accuracy)
+
+
+def pair_accuracy(rewards: Features, gold: Floats) -> float:
+    """Share of neighbouring candidates that a member orders as gold does, mean over members."""
+    ahead = gold[:, ::2] > gold[:, 1::2]
+    return float(((rewards[:, ::2] > rewards[:, 1::2]) == ahead[..., None]).mean())
 
 
 def by_size(
@@ -527,7 +543,12 @@ def report(results: Mapping[str, Any], settings: Settings) -> None:
     lines = [
         [c["says"], cell(c["figure"]), "yes" if c["holds"] else "NO"] for c in results["claims"]
     ]
-    print(table(["claim, with its figure over the seeds", "figure", "holds"], lines))
+    print(table(["claim, with its figure over the seeds", "figure", "holds"], lines), "\n")
+    lines = [
+        [name, cell(figure), " ".join(map(str, results["members_reading_length"][name]))]
+        for name, figure in results["accuracy"].items()
+    ]
+    print(table(["members", "accuracy of one", "how many read length, by seed"], lines))
 
 
 def at(line: Mapping[str, Sequence[float]], place: int) -> str:

@@ -351,7 +351,7 @@ def test_worlds_are_measured_and_claims_decided_by_their_figures(
         assert len(row["end_by_seed"]) == 2
         assert row["gold"]["value"][-1] == pytest.approx(np.mean(row["end_by_seed"]), abs=1e-3)
     assert record["members_reading_length"]["halves, all with length"] == [5, 5]
-    # single heads and members that differ in nothing but their seed
+    assert 0.5 < record["accuracy"]["seeds alone"]["value"] < 1.0
     said = {claim["says"]: claim for claim in record["claims"]}
     for claim in said.values():
         figure = claim["figure"]
@@ -362,6 +362,14 @@ def test_worlds_are_measured_and_claims_decided_by_their_figures(
     printed = capsys.readouterr().out
     assert "| shift | seeds alone | mean-variance 1 " in printed
     assert all(says in printed for says in said)
+
+
+def test_accuracy_is_of_neighbouring_candidates(script: Callable[[str], ModuleType]) -> None:
+    worlds = script("overoptimization")
+    gold = np.array([[0.0, 1.0, 3.0, 2.0]])
+    rewards = np.array([[[0.0, 5.0], [1.0, 4.0], [2.0, 3.0], [1.0, 2.0]]], dtype=np.float32)
+    # the first member is right on both pairs, the second on the second alone
+    assert worlds.pair_accuracy(rewards, gold) == 0.75
 
 
 def test_worlds_that_say_nothing_are_refused(script: Callable[[str], ModuleType]) -> None:

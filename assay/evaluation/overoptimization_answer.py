@@ -30,7 +30,7 @@ def answer(curve: GoldCurve) -> str:
         return (
             f"{curve.selector}: the proxy keeps rising while gold falls after n ≈ "
             f"{curve.n[peak]:,}: from {signed(curve.at(peak))} there to {end}, {plain(curve.loss)} "
-            f"lost; {kept(curve)}."
+            f"is lost, {kept(curve)}."
         )
     if peak == len(curve.n) - 1:
         return f"{curve.selector}: gold rises with the proxy all the way, {end}."
@@ -43,9 +43,7 @@ def answer(curve: GoldCurve) -> str:
 def kept(curve: GoldCurve) -> str:
     """How much of the peak is left."""
     share = curve.retention.value
-    if share < 0:
-        return "more than selection had gained"
-    return f"{share:.0%} of the gain is kept"
+    return "more than selection had gained" if share < 0 else f"{share:.0%} of the gain kept"
 
 
 def peak_of_fit(fit: GoldFit, curve: GoldCurve) -> str:

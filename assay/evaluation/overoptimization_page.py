@@ -201,7 +201,7 @@ def _ticks(
         for n, kl in zip(curve.n, curve.kl, strict=True)
         if n & (n - 1) == 0 or (n == curve.n[-1] and n > 1.4 * 2 ** (n.bit_length() - 1))
     ]
-    nats = [(kl, f"{kl:g}") for kl in round_ticks(0.0, curve.kl[-1])]
+    nats = [(kl, f"{kl:g}") for kl in round_ticks(0.0, curve.kl[-1], 9)]
     return of_n, AXIS, nats
 
 

@@ -41,12 +41,14 @@ class OveroptimizationStudy:
     def notes(self) -> list[str]:
         """What is compared, and what was left out or cut."""
         r = self.record
-        members = f", {r['members']} members" if r["members"] > 1 else ""
-        gone = "; ".join(f"{n:,} rows with {why}" for why, n in r["left_out"].items())
+        members = f" ({r['members']} members)" if r["members"] > 1 else ""
+        gone = "; ".join(
+            f"{n:,} {'row' if n == 1 else 'rows'} with {why}" for why, n in r["left_out"].items()
+        )
         cut = sum(r["truncated"].values())
         return [
-            f"best-of-n by {r['proxy']}{members}, gold by {r['gold']}: {r['prompts']:,} prompts × "
-            f"{r['samples']:,} candidates",
+            f"best-of-n by {r['proxy']}{members}, measured by {r['gold']}: {r['prompts']:,} "
+            f"prompts × {r['samples']:,} candidates",
             f"left out: {gone or 'none'}; truncated responses: {cut:,}",
         ]
 
@@ -144,8 +146,8 @@ def run(config: Overoptimization) -> OveroptimizationStudy:
         scored.candidates,
         selectors,
         max_n=config.max_n,
-        proxy=shown_name(config.run) if config.run else "the rewards in the file",
-        gold=shown_name(config.gold) if config.gold else "the gold in the file",
+        proxy=shown_name(config.run) if config.run else "the rewards in the rows",
+        gold=shown_name(config.gold) if config.gold else "the gold in the rows",
         seed=config.seed,
         facts=_facts(config, scored),
     )

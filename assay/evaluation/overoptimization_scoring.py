@@ -86,7 +86,7 @@ def scored_candidates(config: Overoptimization, progress: Report) -> ScoredCandi
     else:
         gold = np.stack([_present(row.gold) for row in kept])
     whole: NDArray[np.bool_] = ~np.isnan(rewards.sum(axis=(1, 2)) + gold.sum(axis=1))
-    left_out["a candidate was dropped and has no reward"] = int((~whole).sum())
+    left_out["a candidate that was dropped"] = int((~whole).sum())
     if not whole.any():
         raise DataError(
             f"In every row of {config.input} a candidate was dropped; raise the contract's "

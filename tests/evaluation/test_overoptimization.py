@@ -52,7 +52,7 @@ def test_gold_that_turns_is_found_where_it_turns() -> None:
     assert answer(curve).startswith(
         f"single: the proxy keeps rising while gold falls after n ≈ {curve.n[curve.peak]}: from +"
     )
-    assert answer(curve).endswith("lost; more than selection had gained.")
+    assert answer(curve).endswith("is lost, more than selection had gained.")
     assert curve.fit is not None
     assert curve.fit.peak_kl is not None
     assert best_of_n_kl(2) < curve.fit.peak_kl.value < best_of_n_kl(16)

@@ -92,7 +92,7 @@ def test_member_rewards_of_a_file_become_curves_a_page_and_json(
     assert main(["overoptimization", "--input", str(source), "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert said.startswith(
-        "best-of-n by the rewards in the file, 3 members, gold by the gold in the file: "
+        "best-of-n by the rewards in the rows (3 members), measured by the gold in the rows: "
         "12 prompts × 32 candidates\nleft out: none; truncated responses: 0\n"
     )
     assert "mean: the proxy keeps rising while gold falls after n ≈ " in said
@@ -183,8 +183,9 @@ def test_rows_with_a_dropped_response_are_left_out_and_counted(tmp_path: Path) -
     study = run_verb(
         Overoptimization(input=write(tmp_path / "in.jsonl", *rows), out=tmp_path / "o")
     )
-    assert study.record["left_out"] == {"a candidate was dropped and has no reward": 1}
+    assert study.record["left_out"] == {"a candidate that was dropped": 1}
     assert study.record["prompts"] == 3
+    assert "left out: 1 row with a candidate that was dropped;" in study.notes[1]
 
 
 def test_right_and_wrong_can_be_gold(tmp_path: Path) -> None:
@@ -278,7 +279,7 @@ def test_over_long_candidates_are_cut_dropped_or_named(trained_run: Path, tmp_pa
     assert cut.record["truncated"] == {"proxy": 5, "gold": 0}
     assert "truncated responses: 5" in str(cut)
     dropped = run_verb(Overoptimization(**config, out=tmp_path / "drop", truncation="drop"))
-    assert dropped.record["left_out"] == {"a candidate was dropped and has no reward": 1}
+    assert dropped.record["left_out"] == {"a candidate that was dropped": 1}
     with pytest.raises(Exception, match=r"in.jsonl line 4: .* tokens where max_length is 256"):
         run_verb(Overoptimization(**config, out=tmp_path / "error", truncation="error"))
     for row in rows:
