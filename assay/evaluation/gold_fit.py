@@ -7,11 +7,11 @@ Letters: P prompts · G values of n · B resamples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from assay.evaluation.best_of_n import Floats, best_of_n_kl
 from assay.stats.intervals import bootstrap_tail
@@ -51,18 +51,18 @@ class GoldFit:
         }
 
 
-def fit_gold(kl: Sequence[float], gains: Floats) -> Floats:
+def fit_gold(kl: ArrayLike, gains: ArrayLike) -> Floats:
     """α and β by least squares, for each curve of gains, ``(..., G)`` to ``(..., 2)``.
 
     The values of n weigh alike. ``R(0) = 0``: there is no intercept.
     """
     d = np.sqrt(np.asarray(kl, dtype=np.float64))
     solve: Floats = np.linalg.pinv(np.stack([d, -(d**2)], axis=1))  # (2, G)
-    found: Floats = gains @ solve.T
+    found: Floats = np.asarray(gains, dtype=np.float64) @ solve.T
     return found
 
 
-def gold_fit(kl: Sequence[float], gains: Floats, times: Floats) -> GoldFit | None:
+def gold_fit(kl: ArrayLike, gains: Floats, times: Floats) -> GoldFit | None:
     """The fit to the mean over prompts, with bootstrap intervals; None for too few values of n.
 
     R² is of the mean curve, about its mean.
