@@ -43,6 +43,9 @@ VERBS: dict[str, Verb] = {
     "evaluate": Verb("assay.configs:Evaluate", "assay.evaluation.run:run"),
     "compare": Verb("assay.configs:Compare", "assay.evaluation.compare:run"),
     "scaling": Verb("assay.configs:Scaling", "assay.evaluation.scaling:run"),
+    "overoptimization": Verb(
+        "assay.configs:Overoptimization", "assay.evaluation.overoptimization_run:run"
+    ),
     "verify": Verb("assay.configs:Verify", "assay.score.verify:run"),
     "doctor": Verb("assay.configs:Doctor", "assay.doctor:run"),
     "config": Verb("assay.configs:ShowConfig", "assay.cli:show_config"),
@@ -185,7 +188,7 @@ def _parse_flags(
 
 def _flags(config_class: type, defaults: Mapping[str, Any]) -> Any:
     """How tyro is told of a configuration class: one flag or positional argument per field."""
-    from typing import Annotated, get_args, get_type_hints
+    from typing import Annotated, get_type_hints
 
     import tyro
     from tyro.constructors import StructConstructorSpec, StructFieldSpec
@@ -201,8 +204,7 @@ def _flags(config_class: type, defaults: Mapping[str, Any]) -> Any:
         positional = bool(field.metadata.get("positional"))
         if default is None or default == ():
             # the docstring says what None becomes; "{None}|INT (default: None)" says less
-            names = [arg.__name__.upper() for arg in get_args(hint) if hasattr(arg, "__name__")]
-            metavar = names[0] if default is None and not positional else None
+            metavar = _metavar(hint) if default is None and not positional else None
             hint = Annotated[hint, tyro.conf.arg(metavar=metavar, help_behavior_hint="")]
         if positional:
             hint = Annotated[hint, tyro.conf.Positional]
@@ -214,6 +216,16 @@ def _flags(config_class: type, defaults: Mapping[str, Any]) -> Any:
         return config_class(**{by_key[key]: value for key, value in values.items()})
 
     return StructConstructorSpec(instantiate=build, fields=tuple(flags))
+
+
+def _metavar(hint: Any) -> str:
+    """How the help writes the value of a flag that may be left out: INT, or {one,another}."""
+    from typing import Literal, get_args, get_origin
+
+    first = get_args(hint)[0]
+    if get_origin(first) is Literal:
+        return f"{{{','.join(map(str, get_args(first)))}}}"
+    return str(first.__name__).upper()
 
 
 def explain(error: BaseException) -> tuple[str, int]:

@@ -382,7 +382,7 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Compare evaluations of one suite: paired differences, p-values and items that flipped."""
+    """Compare evaluations of one suite: paired differences, p-values, items that flipped."""
 
     directories: tuple[Path, ...] = field(metadata={"positional": True})
     """Evaluation directories; each is compared with the first."""
@@ -416,6 +416,42 @@ class Audit:
     """Seeds bootstraps, samples and MACE."""
     json: bool = False
     """Print the audit as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overoptimization:
+    """Does gold fall while the proxy rises? Best-of-n by one reward, measured by another."""
+
+    input: Path
+    """Rows with prompt and responses, all of one policy and as many for every prompt; with gold and
+    with rewards or member_rewards, lists of one entry a response, for what no run is named."""
+    run: str | None = None
+    """What selects: a run directory (a model or an ensemble), a reward-model directory, or a hub
+    name. Default: the rewards in the rows, or member_rewards, a list of the members' a response."""
+    gold: str | None = None
+    """What measures: another reward model, as for run. Default: the gold in the rows."""
+    out: Path
+    """Directory for results.json, scores.jsonl and overoptimization.html."""
+    aggregators: tuple[str, ...] = ()
+    """What to select by, NAME or NAME:STRENGTH: single (every member by itself, averaged), mean,
+    median, worst-case, mean-std:K, mean-variance:LAMBDA, entropic:BETA. Default: of an ensemble
+    single, mean, worst-case and mean-variance; of one model single."""
+    members_scale: Literal["saved", "candidates"] | None = None
+    """The scale members are aggregated on: saved, that of the run, or of the rows as they are;
+    candidates, all members' deviations equal on these candidates. Default: saved with run, else
+    candidates."""
+    max_n: int | None = None
+    """Largest n. Default: all candidates of a prompt."""
+    truncation: Truncation = "truncate-left"
+    """What happens to conversations over the contract's max_length; all are counted."""
+    token_budget: int = TOKEN_BUDGET
+    """Most tokens in one forward pass."""
+    seed: int = 0
+    """Seeds the bootstrap over prompts."""
+    threads: int | None = None
+    """CPU threads. Default: all cores."""
+    json: bool = False
+    """Print the results as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,7 +128,8 @@ def allowing(differences: Floats, rate: float, l2: float, settings: FitSettings)
     task = FoldsTask(heads, plan, comparisons(range(len(differences))), responses(differences))
     for task.rate in (0.0, rate):
         fit(task, heads, settings)
-    return heads.weight.detach().double().numpy()[0]
+    head: Floats = heads.weight.detach().double().numpy()[0]
+    return head
 
 
 def fit_settings(

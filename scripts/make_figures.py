@@ -1,9 +1,16 @@
-"""Draw docs/figures/tree.png from the engine itself: its packing, its positions and its mask."""
+"""Draw the figures of the documentation: from the engine itself, and from a benchmark's record.
+
+``tree.png`` shows the engine's packing, its positions and its mask; ``overoptimization.png`` what
+``benchmarks/results/overoptimization.json`` holds.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +21,12 @@ from numpy.typing import NDArray
 
 from assay.data.contract import Tokens
 from assay.data.trees import PackedTrees, Tree, build_tree, pack
+from assay.evaluation.best_of_n import best_of_n_kl
 from assay.models.attention import TreeLayout
 
-FIGURES = Path(__file__).parent.parent / "docs" / "figures"
+ROOT = Path(__file__).parent.parent
+FIGURES = ROOT / "docs" / "figures"
+WORLDS = ROOT / "benchmarks" / "results" / "overoptimization.json"
 
 TREES = (
     ("pair", 6, {"chosen": 4, "rejected": 3}),
@@ -30,10 +40,12 @@ PADDING = "#f4f4f4"
 
 
 def main(arguments: list[str]) -> None:
-    """Write the figure, into a directory given as the only argument or into docs/figures."""
+    """Write the figures, into a directory given as the only argument or into docs/figures."""
     directory = Path(arguments[0]) if arguments else FIGURES
     directory.mkdir(parents=True, exist_ok=True)
     tree_figure().savefig(directory / "tree.png", dpi=120, facecolor="white")
+    worlds = worlds_figure(json.loads(WORLDS.read_text(encoding="utf-8")))
+    worlds.savefig(directory / "overoptimization.png", dpi=120, facecolor="white")
 
 
 def example_trees() -> list[Tree]:
@@ -171,6 +183,69 @@ def frame(axes: Axes, width: float, height: tuple[float, float]) -> None:
     axes.set_ylim(*height)
     axes.set_aspect("equal")
     axes.axis("off")
+
+
+# --- over-optimisation ---------------------------------------------------------------------------
+
+PANELS = (
+    ("shift", "seeds alone", "Shift, members differ in their seed alone"),
+    ("shift", "bootstraps", "Shift, bootstraps of the pairs"),
+    ("shift", "halves of the features", "Shift, each member sees half the features"),
+    ("shift", "halves, all with length", "Shift, halves that all have the length"),
+    ("control", "seeds alone", "No shift, members differ in their seed alone"),
+    ("control", "halves of the features", "No shift, each member sees half the features"),
+)
+"""Setting and ensemble of each panel, and its title; the two settings have an axis each."""
+
+SELECTORS = {
+    "single": ("one member", "#6b6b6b", "-", "o"),
+    "mean": ("mean", "#0072b2", "--", "s"),
+    "worst-case": ("worst case", "#d55e00", "-.", "^"),
+    "mean-variance 1": ("mean − variance", "#009e73", ":", "D"),
+}
+"""What selects: its name, colour, line and mark, so that colour is not all that differs."""
+
+
+def worlds_figure(record: Mapping[str, Any]) -> Figure:
+    """Gold over the KL of best-of-n in each world, bands over the seeds."""
+    figure = Figure(figsize=(10, 9.4), layout="constrained")
+    axes = figure.subplots(3, 2, sharex=True, sharey="row").ravel()
+    for ax, (setting, ensemble, title) in zip(axes, PANELS, strict=True):
+        lines = {
+            name: record["rows"][f"{setting} | {ensemble} | {name}"]["gold"] for name in SELECTORS
+        }
+        draw_world(ax, record["n"], lines, title)
+    bottom = min(min(line.get_ydata()) for ax in axes[:4] for line in ax.get_lines())
+    for ax in axes[:4]:
+        ax.set_ylim(bottom - 1.2, 2.2)
+    for ax in axes[::2]:
+        ax.set_ylabel("gold, in standard deviations")
+    for ax in axes[4:]:
+        ax.set_xlabel("n, placed by KL = log n − (n − 1)/n nats")
+    seeds = len(record["rows"]["shift | seeds alone | mean"]["end_by_seed"])
+    figure.suptitle(
+        f"Gold by best-of-n; means over {seeds} worlds with 95 % intervals", x=0.01, ha="left"
+    )
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def draw_world(
+    ax: Axes, n: Sequence[int], lines: Mapping[str, Mapping[str, Sequence[float]]], title: str
+) -> None:
+    """One world: a line a selector with its band over the seeds."""
+    kl = [best_of_n_kl(k) for k in n]
+    for name, line in lines.items():
+        label, colour, style, mark = SELECTORS[name]
+        ax.plot(kl, line["value"], style, color=colour, marker=mark, markersize=4, label=label)
+        ax.fill_between(kl, line["low"], line["high"], color=colour, alpha=0.12, linewidth=0)
+    ax.axhline(0, color="#9a9a9a", linewidth=0.8)
+    ax.set_title(title, fontsize=11, loc="left")
+    ax.set_xticks(kl[::2], [f"{k:,}" for k in n[::2]])
+    ax.grid(axis="y", color="#e6e6e6")
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 if __name__ == "__main__":

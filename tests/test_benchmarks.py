@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from assay.errors import ConfigError, DataError, TrainingError
@@ -292,6 +293,93 @@ def test_unequal_engines_are_an_error(
     settings = gain.Settings(response_tokens=16, repeats=1)
     with pytest.raises(TrainingError, match=r"rewards differ by .* at K=2 and ρ=4"):
         gain.measure(model, settings, 2, 4.0)
+
+
+# --- over-optimisation ---------------------------------------------------------------------------
+
+
+def test_gold_likes_length_up_to_a_point(script: Callable[[str], ModuleType]) -> None:
+    worlds = script("overoptimization")
+    x = np.zeros((3, worlds.FEATURES), dtype=np.float32)
+    x[:, 0] = [-1.0, 1.2, 2.4]
+    # by hand: 0.6 l - 0.25 max(l, 0)², whose top is at l = 1.2
+    assert worlds.World(0).gold(x) == pytest.approx([-0.6, 0.36, 0.0], abs=1e-6)
+    same = worlds.World(0).pairs(50, 0.0)
+    assert (worlds.World(0).gold(same[0]) > worlds.World(0).gold(same[1])).all()
+    flipped = worlds.World(0).pairs(4000, 0.25)
+    wrong = worlds.World(0).gold(flipped[0]) < worlds.World(0).gold(flipped[1])
+    assert wrong.mean() == pytest.approx(0.25, abs=0.03)
+
+
+def test_the_exact_head_is_where_the_loop_goes(script: Callable[[str], ModuleType]) -> None:
+    worlds = script("overoptimization")
+    pairs = worlds.World(1).pairs(400 + worlds.HELDOUT, 0.25)
+    plan = worlds.HeadPlan(
+        np.ones((1, worlds.FEATURES), dtype=np.bool_),
+        np.ones((400, 1), dtype=np.float32),
+        np.array([0.03], dtype=np.float32),
+        (0,),
+    )
+    (trained,) = worlds.train(pairs, plan, seed=0)
+    exact = worlds.exact_head((pairs[0] - pairs[1])[:400].astype(np.float64), 0.03)
+    cosine = trained @ exact / np.linalg.norm(trained) / np.linalg.norm(exact)
+    assert cosine > 0.99
+    assert np.linalg.norm(trained) == pytest.approx(np.linalg.norm(exact), rel=0.1)
+
+
+def test_worlds_are_measured_and_claims_decided_by_their_figures(
+    script: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    worlds = script("overoptimization")
+    monkeypatch.setattr(worlds, "EPOCHS", 2)
+    monkeypatch.setattr(worlds, "HELDOUT", 40)
+    monkeypatch.setattr("common.commit", lambda: None)
+    settings = worlds.Settings(
+        seeds=2, pairs=80, sizes=(40, 80), prompts=4, samples=96, max_n=64, out=tmp_path
+    )
+    worlds.run(settings)
+    record = json.loads((tmp_path / "overoptimization.json").read_text())
+    assert record["n"] == [1, 2, 4, 8, 16, 32, 64]
+    rows = record["rows"]
+    ensembles = len(worlds.ENSEMBLES) * 2 + len(worlds.ON_CANDIDATES)
+    assert len(rows) == ensembles * 7 + len(worlds.KINDS) * 2
+    for row in rows.values():
+        assert row["gold"]["value"][0] == 0.0
+        assert len(row["end_by_seed"]) == 2
+        assert row["gold"]["value"][-1] == pytest.approx(np.mean(row["end_by_seed"]), abs=1e-3)
+    assert record["members_reading_length"]["halves, all with length"] == [5, 5]
+    assert 0.5 < record["accuracy"]["seeds alone"]["value"] < 1.0
+    said = {claim["says"]: claim for claim in record["claims"]}
+    for claim in said.values():
+        figure = claim["figure"]
+        if "− mean is 0" in claim["says"]:
+            assert claim["holds"] == (figure["low"] <= 0 <= figure["high"])
+        if "above 0" in claim["says"] or "more" in claim["says"]:
+            assert claim["holds"] == (figure["low"] > 0)
+    printed = capsys.readouterr().out
+    assert "| shift | seeds alone | mean-variance 1 " in printed
+    assert all(says in printed for says in said)
+
+
+def test_accuracy_is_of_neighbouring_candidates(script: Callable[[str], ModuleType]) -> None:
+    worlds = script("overoptimization")
+    gold = np.array([[0.0, 1.0, 3.0, 2.0]])
+    rewards = np.array([[[0.0, 5.0], [1.0, 4.0], [2.0, 3.0], [1.0, 2.0]]], dtype=np.float32)
+    # the first member is right on both pairs, the second on the second alone
+    assert worlds.pair_accuracy(rewards, gold) == 0.75
+
+
+def test_worlds_that_say_nothing_are_refused(script: Callable[[str], ModuleType]) -> None:
+    worlds = script("overoptimization")
+    for changes in ({"seeds": 1}, {"max_n": 100}, {"max_n": 32}):
+        with pytest.raises(ConfigError, match="--max-n a power of two from 64 on"):
+            worlds.run(worlds.Settings(**changes))
+    for changes in ({"strengths": (2.0,)}, {"samples": 1024}):
+        with pytest.raises(ConfigError, match="--strengths holds 1, and --samples is at least"):
+            worlds.run(worlds.Settings(**changes))
 
 
 # --- accuracy -------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ class BestOfNCurve:
         }
 
 
-def best_of_n_kl(n: int) -> float:
+def best_of_n_kl(n: int | float) -> float:
     """KL(best-of-n ‖ policy) in nats, ``log n - (n-1)/n``: exact without ties, else a bound.
 
     Stiennon et al. 2020, appendix; Beirami et al. 2024 on when it is a bound.
@@ -80,7 +80,7 @@ def best_of_n_kl(n: int) -> float:
     return float(np.log(n) - (n - 1) / n)
 
 
-def expected_best(rewards: ArrayLike, values: ArrayLike) -> Floats:
+def expected_best(rewards: ArrayLike, values: ArrayLike, n: Sequence[int] | None = None) -> Floats:
     """Expected value of the highest-rewarded of n samples drawn without replacement, n = 1 … N.
 
     ``Σ_i C(i-1, n-1) / C(N, n) · v_(i)`` with samples sorted by reward, lowest first; unbiased.
@@ -88,18 +88,39 @@ def expected_best(rewards: ArrayLike, values: ArrayLike) -> Floats:
     et al. 2021 (appendix I), Gao et al. 2023.
 
     Args:
-        rewards: Shape (N,).
-        values: What each sample is worth, shape (N,).
+        rewards: Shape (N,), or (P, N), a row a prompt.
+        values: What each sample is worth, of the same shape, or several such with more axes in
+            front.
+        n: Which n to give, in the last axis of the result. Default: all.
     """
     reward = np.asarray(rewards, dtype=np.float64)
     value = np.asarray(values, dtype=np.float64)
-    if reward.shape != value.shape or reward.ndim != 1 or not len(reward):
+    extra = value.ndim - reward.ndim
+    fits = extra >= 0 and value.shape[extra:] == reward.shape
+    if not fits or reward.ndim not in (1, 2) or not reward.size:
         raise DataError(f"Wanted one value a reward, got shapes {reward.shape} and {value.shape}.")
-    _, block = np.unique(reward, return_inverse=True)
-    averaged = (np.bincount(block, value) / np.bincount(block))[block]
-    ordered = averaged[np.argsort(reward, kind="stable")]
-    weights: Floats = _weights(len(reward)) @ ordered
-    return weights
+    count = reward.shape[-1]
+    order = np.argsort(reward, axis=-1, kind="stable")
+    of_values = order.reshape((1,) * extra + order.shape)
+    ordered = _ties_shared(
+        np.take_along_axis(reward, order, axis=-1), np.take_along_axis(value, of_values, axis=-1)
+    )
+    wanted = np.arange(1, count + 1) if n is None else np.asarray(n)
+    expected: Floats = ordered @ _weights(count, wanted).T
+    return expected
+
+
+def _ties_shared(reward: Floats, value: Floats) -> Floats:
+    """Values of sorted samples, those of equal rewards in one row averaged."""
+    first = np.ones(reward.shape, dtype=np.bool_)
+    first[..., 1:] = reward[..., 1:] != reward[..., :-1]
+    if first.all():
+        return value
+    start = np.flatnonzero(first)
+    size = np.diff(start, append=first.size)
+    flat = value.reshape(*value.shape[: value.ndim - reward.ndim], -1)
+    averaged: Floats = np.repeat(np.add.reduceat(flat, start, axis=-1) / size, size, axis=-1)
+    return averaged.reshape(value.shape)
 
 
 def best_of_n_curve(
@@ -129,9 +150,9 @@ def best_of_n_curve(
         raise DataError("A prompt has no samples; best-of-n wants one or more of each.")
     n = np.arange(1, most + 1)
     rows = {
-        "gold": [expected_best(r, g)[:most] for r, g in zip(rewards, gold, strict=True)],
-        "proxy": [expected_best(r, r)[:most] for r in rewards],
-        "oracle": [expected_best(g, g)[:most] for g in gold],
+        "gold": _each(rewards, gold, most),
+        "proxy": _each(rewards, rewards, most),
+        "oracle": _each(gold, gold, most),
         "random": [np.full(most, np.mean(g)) for g in gold],
     }
     if answers is not None:
@@ -139,11 +160,18 @@ def best_of_n_curve(
         votes = [_votes(r, g, a, most, rng) for r, g, a in zip(rewards, gold, answers, strict=True)]
         rows["majority"] = [v[0] for v in votes]
         rows["weighted_majority"] = [v[1] for v in votes]
-    prompts = len(rewards)
-    alike = np.full(prompts, 1 / prompts)
-    times = np.random.default_rng(seed).multinomial(prompts, alike, resamples).astype(np.float64)
-    lines = {name: _line(np.stack(values), times) for name, values in rows.items()}
+    times = prompt_draws(len(rewards), resamples, seed)
+    lines = {name: band(np.stack(values), times) for name, values in rows.items()}
     return BestOfNCurve(tuple(n.tolist()), lines, len(rewards), most)
+
+
+def _each(
+    rewards: Sequence[Sequence[float]], values: Sequence[Sequence[float]], most: int
+) -> list[Floats]:
+    """``expected_best`` of every prompt up to the most; in one go where all have as many."""
+    if {len(row) for rows in (rewards, values) for row in rows} == {most}:
+        return list(expected_best(rewards, values))
+    return [expected_best(r, v)[:most] for r, v in zip(rewards, values, strict=True)]
 
 
 def curve_of_suite(scored: Sequence[ScoredItem], seed: int = 0) -> BestOfNCurve | None:
@@ -168,11 +196,18 @@ def curve_of_suite(scored: Sequence[ScoredItem], seed: int = 0) -> BestOfNCurve 
     return replace(curve, left_out=len(scored) - len(mine))
 
 
-def _weights(count: int) -> Floats:
-    """``C(i-1, n-1) / C(N, n)`` for n (rows) and i (columns), 1 … N."""
+def prompt_draws(prompts: int, resamples: int, seed: int) -> Floats:
+    """How often each resample draws each prompt, with replacement, shape (R, P)."""
+    alike = np.full(prompts, 1 / prompts)
+    times = np.random.default_rng(seed).multinomial(prompts, alike, resamples)
+    return times.astype(np.float64)
+
+
+def _weights(count: int, wanted: NDArray[np.integer[Any]]) -> Floats:
+    """``C(i-1, n-1) / C(N, n)`` for the n wanted (rows) and i = 1 … N (columns)."""
     from scipy.special import gammaln
 
-    n, i = np.arange(1, count + 1)[:, None], np.arange(1, count + 1)[None, :]
+    n, i = wanted[:, None], np.arange(1, count + 1)[None, :]
     valid = i >= n
     safe = np.where(valid, i - n, 0)
     log = (
@@ -216,12 +251,13 @@ def _votes(
     return total[0] / SUBSAMPLES, total[1] / SUBSAMPLES
 
 
-def _line(values: Floats, times: Floats) -> Line:
+def band(values: Floats, times: Floats, tail: float = 0.025) -> Line:
     """Mean over prompts with its percentile band.
 
     Args:
         values: Shape (P, N).
         times: How often each resample drew each prompt, shape (R, P).
+        tail: The share of resamples on either side of the band.
     """
-    low, high = np.quantile(times @ values / len(values), [0.025, 0.975], axis=0)
+    low, high = np.quantile(times @ values / len(values), [tail, 1 - tail], axis=0)
     return Line(tuple(values.mean(axis=0).tolist()), tuple(low.tolist()), tuple(high.tolist()))

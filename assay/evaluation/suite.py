@@ -253,8 +253,13 @@ def check_item(
         )
 
 
-def check_rewards(id: str, rewards: Sequence[Any], where: str) -> tuple[float, ...]:
+def check_rewards(
+    id: str, rewards: Sequence[Any], where: str, name: str = "reward"
+) -> tuple[float, ...]:
     """Rewards as finite numbers.
+
+    Args:
+        name: What they are called in the sentence.
 
     Raises:
         DataError: With the place, the response and the value of one that is not.
@@ -262,10 +267,10 @@ def check_rewards(id: str, rewards: Sequence[Any], where: str) -> tuple[float, .
     for number, reward in enumerate(rewards, start=1):
         if isinstance(reward, bool) or not isinstance(reward, int | float):
             raise DataError(
-                f"{where}: reward {number} of item {id!r} is {reward!r}; wanted a number."
+                f"{where}: {name} {number} of item {id!r} is {reward!r}; wanted a number."
             )
         if not np.isfinite(reward):
             raise DataError(
-                f"{where}: reward {number} of item {id!r} is {reward}; wanted a finite number."
+                f"{where}: {name} {number} of item {id!r} is {reward}; wanted a finite number."
             )
     return tuple(map(float, rewards))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 WIDTH = 720.0
 ROW = 26.0
 LABEL = 190.0
+NAME = 150.0
 
 
 class Mark(NamedTuple):
@@ -69,9 +70,18 @@ def line_chart(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]],
     labels: Sequence[tuple[float, str]],
     xlabel: str,
+    below: Sequence[tuple[float, str]] = (),
+    names: Mapping[str, str] | None = None,
 ) -> str:
-    """Lines with bands: name to (value, low, high)."""
-    height, left, top, bottom = 330.0, 54.0, 12.0, 286.0
+    """Lines with bands: name to (value, low, high).
+
+    Args:
+        below: A second row of labels under the axis.
+        names: What to write at the right end of each line.
+    """
+    left, top, bottom = 54.0, 12.0, 286.0
+    height = 346.0 if below else 330.0
+    right = WIDTH - (NAME if names else 20.0)
     every = [v for value, low_, high_ in lines.values() for v in (*value, *low_, *high_)]
     low, high = min(every), max(every)
     pad = (high - low) * 0.05 or 0.05
@@ -79,18 +89,21 @@ def line_chart(
     span = (max(xs) - min(xs)) or 1.0
 
     def x(value: float) -> float:
-        return left + (value - min(xs)) / span * (WIDTH - left - 20)
+        return left + (value - min(xs)) / span * (right - left)
 
     def y(value: float) -> float:
         return bottom - (value - low) / (high - low) * (bottom - top)
 
     parts = []
     for value in round_ticks(low, high):
-        parts.append(_line(left, y(value), WIDTH - 20.0, y(value), "grid"))
+        parts.append(_line(left, y(value), right, y(value), "grid"))
         parts.append(_text(left - 6, y(value) + 4, f"{value:g}", "end"))
-    for at, label in labels:
-        parts.append(_text(x(at), bottom + 18, label))
+    for row, under in enumerate((labels, below)):
+        parts += [_text(x(at), bottom + 18 + 16 * row, label) for at, label in under]
     parts.append(_text((left + WIDTH) / 2, height - 6, xlabel))
+    ends = {name: y(lines[name][0][-1]) for name in names or {}}
+    for name, at in apart(ends, 14.0, top, bottom).items():
+        parts.append(_text(right + 8, at + 4, (names or {})[name], "start"))
     for name, (middle, lower, upper) in lines.items():
         rows = zip(xs, middle, lower, upper, strict=True)
         parts += _curve(name, [(x(a), y(v), y(lo), y(hi)) for a, v, lo, hi in rows])
@@ -254,6 +267,31 @@ def columns_chart(
             )
     parts.append(_text((left + WIDTH) / 2, height - 8, xlabel))
     return _svg(title, WIDTH, height, parts)
+
+
+def apart(places: Mapping[str, float], gap: float, low: float, high: float) -> dict[str, float]:
+    """Places moved as little as keeps them a gap apart and, if there is room, between two ends.
+
+    Neighbours that are too close become a block about their own mean, until no blocks touch.
+    """
+    order = sorted(places, key=lambda name: places[name])
+    blocks = [[name] for name in order]
+
+    def start(block: list[str]) -> float:
+        room = gap * (len(block) - 1)
+        mean = sum(places[name] for name in block) / len(block)
+        return max(low, min(mean - room / 2, high - room))
+
+    i = 0
+    while i + 1 < len(blocks):
+        if start(blocks[i]) + gap * len(blocks[i]) > start(blocks[i + 1]):
+            blocks[i] += blocks.pop(i + 1)
+            i = max(i - 1, 0)
+        else:
+            i += 1
+    return {
+        name: start(block) + gap * place for block in blocks for place, name in enumerate(block)
+    }
 
 
 def reliability_chart(title: str, bins: Sequence[tuple[float, float, float, float]]) -> str:

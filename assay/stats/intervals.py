@@ -43,6 +43,18 @@ def cluster_mean(
     return estimate_mean(values, clusters).figure(bounds)
 
 
+def bootstrap_tail(count: int) -> float:
+    """The share of resamples of so many clusters that lies below a 95 % interval, 0.025 for many.
+
+    That of the normal below ``-√(G/(G-1)) t_{G-1}``: resamples of few clusters spread too little.
+    Hesterberg 2015.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    t = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2))
+    return float(ndtr(-t * np.sqrt(count / (count - 1))))
+
+
 def cluster_bootstrap(
     values: ArrayLike,
     clusters: Clusters = None,
@@ -54,9 +66,8 @@ def cluster_bootstrap(
     """Any statistic of rows of values, with a bootstrap interval over clusters.
 
     Whole clusters are drawn with replacement. Efron & Tibshirani 1993, ch. 13; basic: Davison &
-    Hinkley 1997, eq. 5.6. The quantiles are the normal ones of ``±√(G/(G-1)) t_{G-1}``, for
-    resamples of G clusters spread too little: Hesterberg 2015. Resamples where the statistic is
-    undefined (``nan``) are left out.
+    Hinkley 1997, eq. 5.6. The quantiles are those of :func:`bootstrap_tail`. Resamples where the
+    statistic is undefined (``nan``) are left out.
 
     Args:
         values: Shape (n,) or (n, m); the statistic gets the resampled rows.
@@ -120,9 +131,6 @@ def _quantiles(draws: Floats, clusters: int) -> tuple[float, float]:
     defined = draws[np.isfinite(draws)]
     if clusters < 2 or not len(defined):
         return float("nan"), float("nan")
-    from scipy.special import ndtr, stdtrit
-
-    t = float(stdtrit(clusters - 1, 0.5 + CONFIDENCE / 2))
-    tail = float(ndtr(-t * np.sqrt(clusters / (clusters - 1))))
+    tail = bootstrap_tail(clusters)
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from assay.evaluation.leaderboard import leaderboard_page
+from assay.evaluation.overoptimization_page import overoptimization_page
+from assay.evaluation.overoptimization_run import overoptimization
 from assay.evaluation.rewardbench import COUNTS, REWARDBENCH
 from assay.evaluation.run import evaluate
 from assay.evaluation.scaling_page import scaling_page
 from assay.evaluation.scaling_study import ScalingStudy
 from assay.evaluation.scoring import ScoredSuite
+from assay.evaluation.selection import Candidates
 from assay.evaluation.suite import Item, ScoredItem, Suite
 from assay.evaluation.suites import ONE_OF_N
 from assay.types import Scores, as_messages
@@ -59,3 +62,15 @@ def test_no_page_is_wider_than_its_window(
         assert inside <= window
         assert letters > 100  # the page is really there
         assert narrowest >= 600  # charts scroll in their box rather than shrink past reading
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_the_page_of_best_of_n_curves_is_not_wider_than_its_window(tmp_path: Path) -> None:
+    rewards = np.random.default_rng(0).normal(size=(6, 40, 3))
+    candidates = Candidates(rewards, rewards[..., 0], 50 + rewards[..., 0])
+    study = overoptimization(candidates, proxy="m" * 90, gold="g" * 90)
+    page = overoptimization_page(study, tmp_path / "curves.html")
+    for inside, window, letters, narrowest in measured([page], tmp_path):
+        assert inside <= window
+        assert letters > 100
+        assert narrowest >= 600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -13,6 +14,7 @@ from assay.pages.svg import (
     Dot,
     Mark,
     Series,
+    apart,
     bars_chart,
     columns_chart,
     line_chart,
@@ -63,6 +65,36 @@ def test_all_charts_are_well_formed_and_named() -> None:
         root = ElementTree.fromstring(text)
         assert root.attrib["role"] == "img"
         assert root.findtext("title") == evil
+
+
+def test_lines_are_named_at_their_ends_and_the_axis_has_two_rows() -> None:
+    lines = {"a": ([0.0, 1.0], [0.0, 1.0], [0.0, 1.0]), "b": ([0.0, 0.99], [0.0] * 2, [1.0] * 2)}
+    text = line_chart("t", [0.0, 2.0], lines, [(0.0, "one")], "x", [(2.0, "two")],
+                      {"a": "upper", "b": "lower"})  # fmt: skip
+    found = {t.text: t.attrib for t in ElementTree.fromstring(text).iter("text")}
+    assert float(found["lower"]["y"]) - float(found["upper"]["y"]) >= 14  # they would overlap
+    ends = re.findall(r'<polyline class="curve a" points="\S+ ([\d.]+),', text)
+    assert float(found["upper"]["x"]) > float(ends[0])
+    assert float(found["two"]["y"]) - float(found["one"]["y"]) == 16
+    assert float(found["two"]["x"]) == float(ends[0])
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=7))
+def test_places_are_kept_apart_in_order_and_inside(wanted: list[float]) -> None:
+    places = {str(i): y for i, y in enumerate(wanted)}
+    found = apart(places, 14.0, 0.0, 100.0)
+    assert set(found) == set(places)
+    inside = sorted(found.values())
+    assert all(b - a >= 14.0 - 1e-9 for a, b in pairwise(inside))
+    assert inside[0] >= -1e-9
+    assert inside[-1] <= 100.0 + 1e-9
+    order = sorted(places, key=lambda name: places[name])
+    assert sorted(found, key=lambda name: found[name]) == order
+
+
+def test_places_with_room_stay_and_two_that_are_close_part_evenly() -> None:
+    assert apart({"a": 10.0, "b": 90.0}, 14.0, 0.0, 100.0) == {"a": 10.0, "b": 90.0}
+    assert apart({"a": 50.0, "b": 54.0}, 14.0, 0.0, 100.0) == {"a": 45.0, "b": 59.0}
 
 
 def curve(style: str = "s0", *dots: Dot) -> Series:
