@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from assay.evaluation.leaderboard import leaderboard_page
 from assay.evaluation.overoptimization_page import overoptimization_page
