@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from assay.evaluation.leaderboard import leaderboard_page
 from assay.evaluation.overoptimization_page import overoptimization_page
@@ -65,13 +64,14 @@ def test_no_page_is_wider_than_its_window(
         assert narrowest >= 600  # charts scroll in their box rather than shrink past reading
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
-def test_the_page_of_best_of_n_curves_is_not_wider_than_its_window(tmp_path: Path) -> None:
+def test_the_page_of_best_of_n_curves_is_not_wider_than_its_window(
+    tmp_path: Path, measured_pages: Any
+) -> None:
     rewards = np.random.default_rng(0).normal(size=(6, 40, 3))
     candidates = Candidates(rewards, rewards[..., 0], 50 + rewards[..., 0])
     study = overoptimization(candidates, proxy="m" * 90, gold="g" * 90)
     page = overoptimization_page(study, tmp_path / "curves.html")
-    for inside, window, letters, narrowest in measured([page], tmp_path):
+    for inside, window, letters, narrowest in measured_pages([page], tmp_path):
         assert inside <= window
         assert letters > 100
         assert narrowest >= 600
