@@ -10,6 +10,7 @@ with a single cluster its interval is ``nan``, or the whole range where the rang
 """
 
 from assay.stats.arrays import CONFIDENCE
+from assay.stats.auc import auc
 from assay.stats.calibration import ReliabilityBin, ece, fit_temperature, reliability_bins
 from assay.stats.comparison import (
     holm,
@@ -32,6 +33,7 @@ __all__ = [
     "ReliabilityBin",
     "accuracy",
     "accuracy_difference",
+    "auc",
     "brier",
     "cluster_bootstrap",
     "cluster_mean",
