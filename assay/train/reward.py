@@ -149,7 +149,7 @@ def _report(
     if any(e.preferences for e in readings.examples):
         return heldout_report(readings.rewards, readings.examples, train, encoding)
     assert objective is not None
-    return labelled_report(readings, train, encoding, float(objective.scalars["point"]))
+    return labelled_report(readings, train, encoding, float(objective.scalars["point"].detach()))
 
 
 def _check(training: RewardTraining) -> None:

@@ -89,8 +89,9 @@ class Objective(nn.Module):
         """Follow rewards that have all been moved by a constant."""
 
     def heldout(self, readings: Readings) -> EvaluationRow:
-        """Held-out figures of its own; ``heldout/loss`` where the data say what it learns from."""
-        if not all(self.takes(example) for example in readings.examples):
+        """Held-out figures of its own; ``heldout/loss`` if any comparison says what it learns."""
+        taken = torch.tensor([self.takes(example) for example in readings.examples])
+        if not taken.any():
             return {}
         device = next((p.device for p in self.parameters()), torch.device("cpu"))
         with torch.no_grad():
@@ -99,7 +100,7 @@ class Objective(nn.Module):
                 torch.from_numpy(readings.outputs).to(device),
                 readings.examples,
             )
-        return {"heldout/loss": float(losses.mean())}
+        return {"heldout/loss": float(losses[taken.to(device)].mean())}
 
     def record(self, train: Readings | None, heldout: Readings) -> dict[str, Any]:
         """What was learnt, for ``objective.json`` and the model card."""

@@ -101,7 +101,7 @@ class Labels(Objective):
     def record(self, train: Readings | None, heldout: Readings) -> dict[str, Any]:
         """The point."""
         name = "threshold" if self.loss == "binary" else "reference"
-        return {name: float(self.scalars["point"])}
+        return {name: float(self.scalars["point"].detach())}
 
 
 def labels_of(examples: Sequence[Example]) -> NDArray[np.float64]:

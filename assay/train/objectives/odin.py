@@ -20,20 +20,15 @@ from assay.train.losses import bradley_terry
 from assay.train.objectives.base import Objective, Readings
 from assay.train.resume import EvaluationRow
 
-SOFTNESS = 0.05
-"""Correlations below this are pushed to 0 in proportion, those above it with full force."""
-
 
 class Odin(Objective):
     """Two heads on the same features; their sum explains the preferences (Chen et al. 2024).
 
-    ``L = BT(r_Q + r_L) + λ_L [|ρ(r_Q, len)| + 1 - ρ(r_L, len)²] + λ_O |w_Q · w_L|``, and ``r_Q`` is
-    what remains. Two things differ from the paper. Correlations are over the gaps of preferences,
-    since rewards of different prompts are not compared. And they are not those of a minibatch,
-    which would change with the way a step is cut into forward passes: ``|ρ(r_Q, len)|`` is pushed
-    down through an estimate of it that is trained along, ``1 - ρ(r_L, len)²`` is the smallest
-    squared error of length predicted from ``r_L``; both are then means over comparisons. The
-    square lets labels prefer the shorter response as well.
+    ``BT(Δ_Q + s Δ_L) + λ_L [ρ(Δ_Q, δ)² + 1 - ρ(Δ_L, δ)²] + λ_O |w_Q · w_L|`` with the length
+    difference δ; ``r_Q`` is what remains. ``docs/theory.md`` says what differs from the paper and
+    why. ``1 - ρ(Δ_L, δ)²`` is the squared error of a regression of δ, the only thing ``r_L``
+    learns. ``ρ(Δ_Q, δ)²`` has the gradient ``2 ρ ∇ρ``; the ρ in front, and the spread of the gaps
+    in it, are estimates that are trained along.
     """
 
     def __init__(self, width: int, length_scale: float, length_weight: float, orthogonality: float):
@@ -41,7 +36,7 @@ class Odin(Objective):
         with torch.no_grad():
             heads.weight.zero_()
         scalars = {
-            "slope": torch.ones(()),
+            "slope": torch.zeros(()),
             "correlation": torch.zeros(()),
             "log_spread": torch.zeros(()),
         }
@@ -79,7 +74,8 @@ class Odin(Objective):
         examples: Sequence[Example],
     ) -> Float[Tensor, "B"]:
         """Bradley-Terry loss of the two heads' sum."""
-        both = pair_batch(rewards + outputs[:, 0], examples)
+        by_length = self.scalars["slope"] * outputs[:, 0].detach()
+        both = pair_batch(rewards + by_length, examples)
         return both.mean(bradley_terry(both.chosen, both.rejected, both.probability))
 
     def penalty(
@@ -94,21 +90,21 @@ class Odin(Objective):
         length = self._lengths(pairs)
         correlation, log_spread = self.scalars["correlation"], self.scalars["log_spread"]
         product = pairs.gaps(rewards) * length / log_spread.detach().exp()
-        push = (correlation.detach() / SOFTNESS).clamp(-1, 1)
-        unexplained = (length - self.scalars["slope"] * pairs.gaps(outputs[:, 0])).square() / 2
+        decorrelation = 2 * correlation.detach() * product
+        regression = (length - pairs.gaps(outputs[:, 0])).square() / 2
         spread = pairs.gaps(rewards).detach().square() * torch.exp(-2 * log_spread) / 2
         estimates = (correlation - product.detach()).square() / 2 + log_spread + spread
         assert self.heads is not None
         overlap = (_weight(head) * self.heads.weight).sum().abs()
-        length_terms = self.length_weight * (push * product + unexplained)
-        return pairs.mean(length_terms + estimates) + self.orthogonality * overlap
+        length_terms = self.length_weight * decorrelation + regression + estimates
+        return pairs.mean(length_terms) + self.orthogonality * overlap
 
     def heldout(self, readings: Readings) -> EvaluationRow:
-        """Loss of the sum plus the correlation left in the reward, in ODIN's proportion."""
+        """Loss of the sum, and what correlation is left in the reward, as training weighs them."""
         row = super().heldout(readings)
         left = gap_correlation(readings.rewards, pair_index(readings.examples))
         if "heldout/loss" in row and np.isfinite(left):
-            row["heldout/loss"] += self.length_weight * abs(left)
+            row["heldout/loss"] += self.length_weight * left**2
             row["heldout/length_correlation"] = left
         return row
 

@@ -104,7 +104,8 @@ def test_heldout_loss_is_left_to_the_pairs_where_the_data_lack_what_is_learnt(si
     rewards = np.array([1.0, 0, 3.0, 0, 5.0, 0])
     none = np.zeros((6, 0))
     assert Named({}).heldout(Readings(known, rewards[:4], none[:4])) == {"heldout/loss": 2.0}
-    assert Named({}).heldout(Readings([*known, *unknown], rewards, none)) == {}
+    assert Named({}).heldout(Readings([*known, *unknown], rewards, none)) == {"heldout/loss": 2.0}
+    assert Named({}).heldout(Readings(unknown, rewards[4:], none[4:])) == {}
 
 
 def test_responses_are_averaged_by_comparison(simulated):
