@@ -88,7 +88,7 @@ def train_reward(
     """
     training = training or RewardTraining()
     _check(training)
-    goes_on = _prepare(model, training)
+    goes_on, width = _prepare(model, training)
     examples, encoding = encode(
         model.renderer, train.comparisons, _clusters(train), share=not model.encoder
     )
@@ -111,7 +111,7 @@ def train_reward(
     loss = LossSettings(
         training.loss, training.label_smoothing, training.centering, training.noise_rate or 0.0
     )
-    objective = make_objective(training, examples, model.head.in_features)
+    objective = make_objective(training, examples, width)
     run = _Run(settings, directory, resume, fingerprint, progress, objective)
     everything = [*examples, *added]
     if training.mode == "frozen":
@@ -171,11 +171,12 @@ def _check(training: RewardTraining) -> None:
         raise ConfigError(f"lr is {training.lr}; a learning rate lies between 0 and 10.")
 
 
-def _prepare(model: RewardModel, training: RewardTraining) -> bool:
+def _prepare(model: RewardModel, training: RewardTraining) -> tuple[bool, int]:
     """Shape the model for its mode: cut and pool, add adapters, or leave it whole.
 
     Returns:
-        Whether the head was trained before and still reads the states it was trained on.
+        Whether the head was trained before and still reads the states it was trained on, and the
+        width of these.
     """
     goes_on = "mode" in model.provenance or "inferred_from" in model.provenance
     checkpointing = training.gradient_checkpointing and training.mode != "frozen"
@@ -199,13 +200,14 @@ def _prepare(model: RewardModel, training: RewardTraining) -> bool:
             **model.provenance,
             "layers": [model.network.config.get_text_config().num_hidden_layers, total],
         }
-    elif training.mode == "lora":
+    width = model.head.in_features
+    if training.mode == "lora":
         add_lora(model, rank=training.lora_rank, alpha=training.lora_alpha, seed=training.seed)
     if checkpointing:
         set_checkpointing(model.network, True)
         model.train()  # transformers checkpoints in training mode only; dropout is 0
     model.provenance = {**model.provenance, "mode": training.mode}
-    return goes_on
+    return goes_on, width
 
 
 def resolve(training: RewardTraining, examples: Sequence[Example]) -> FitSettings:
