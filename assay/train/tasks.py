@@ -1,7 +1,7 @@
 """The two reward-training tasks of the one loop: through the backbone, or on cached features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,12 @@ from assay.train.losses import (
 from assay.train.objectives import CachedScorer, Learner, Objective, Readings
 from assay.train.resume import EvaluationRow
 
-NOISE_FLOOR = -1.0
-"""Least value of a pair's noise-corrected loss; below it the pair is learnt."""
+LEARNT_GAP = 8.0
+"""At this gap the noise-corrected loss, which falls for ever, leaves a pair alone: σ is 0.9997."""
+
+FOR_NOISE: tuple[LossName, ...] = ("noise-corrected", "symmetric")
+"""Losses for flipped labels. Held-out labels are flipped too, so the best state is chosen by the
+same loss: Bradley-Terry's would choose one whose gaps are as small as the flips make them."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ def _pairwise(pairs: PairBatch, settings: LossSettings) -> Float[Tensor, "P"]:
             return scaled_bradley_terry(chosen, rejected, pairs.margin, probability)
         case "noise-corrected":
             rate = settings.noise_rate
-            return noise_corrected(chosen, rejected, rate, probability, NOISE_FLOOR)
+            floor = -LEARNT_GAP * rate / (1 - 2 * rate)
+            return noise_corrected(chosen, rejected, rate, probability, floor)
         case "symmetric":
             return symmetric(chosen, rejected, probability)
         case _:
@@ -183,7 +188,7 @@ class TreeTask:
     def summarise(self, results: list[Any]) -> EvaluationRow:
         """Held-out loss, accuracy and gap."""
         objective = self.learner.objective if self.learner else None
-        return heldout_row(self.readings(results), objective)
+        return heldout_row(self.readings(results), objective, self.loss)
 
     def readings(self, results: list[Any]) -> Readings:
         """All held-out rewards and outputs, in order."""
@@ -222,7 +227,6 @@ class FeatureTask:
         self.starts = np.cumsum([0] + [len(e.lengths) for e in train])
         self.costs = [len(e.lengths) for e in train]
         self.weights = [e.weight for e in train]
-        self.index = pair_index(heldout)
 
     def losses(self, module: nn.Module, indexes: Sequence[int]) -> Tensor:
         """Losses of some training comparisons, ``(B,)``."""
@@ -251,9 +255,8 @@ class FeatureTask:
 
     def summarise(self, results: list[Any]) -> EvaluationRow:
         """Held-out loss, accuracy and gap."""
-        if self.learner:
-            return heldout_row(readings_of(self.heldout, results[0]), self.learner.objective)
-        return HeldoutGaps(results[0], self.index).row()
+        objective = self.learner.objective if self.learner else None
+        return heldout_row(readings_of(self.heldout, results[0]), objective, self.loss)
 
 
 def readings_of(examples: Sequence[Example], numbers: NDArray[np.float64]) -> Readings:
@@ -262,17 +265,24 @@ def readings_of(examples: Sequence[Example], numbers: NDArray[np.float64]) -> Re
     return Readings(examples, table[:, 0], table[:, 1:])
 
 
-def heldout_row(readings: Readings, objective: Objective | None) -> EvaluationRow:
-    """What is logged during training; an objective's own held-out loss takes the plain one's place.
+def heldout_row(
+    readings: Readings, objective: Objective | None, loss: LossSettings
+) -> EvaluationRow:
+    """What is logged during training.
 
-    The plain one is then ``heldout/nll``.
+    Where a loss has a held-out value of its own (an objective's, or one for flipped labels), it
+    takes the place of the plain one, which is then ``heldout/nll``.
     """
     index = pair_index(readings.examples)
     if len(index.chosen):
         row = HeldoutGaps(readings.rewards, index).row()
     else:
         row = labelled_row(readings)
-    if objective is None:
+    if objective is None and loss.name not in FOR_NOISE:
         return row
     plain = {"heldout/nll": row["heldout/loss"]} if "heldout/loss" in row else {}
-    return {**row, **plain, **objective.heldout(readings)}
+    if objective is not None:
+        return {**row, **plain, **objective.heldout(readings)}
+    alone = replace(loss, centering=0.0)
+    losses = example_losses(torch.from_numpy(readings.rewards), readings.examples, alone)
+    return {**row, **plain, "heldout/loss": float(losses.mean())}
