@@ -17,9 +17,39 @@ Truncation = Literal["drop", "truncate-left", "error"]
 Pooling = Literal["last", "mean", "last+mean"]
 Diversity = Literal["heads", "layers", "lora", "seeds", "backbones"]
 AggregatorName = Literal["mean", "median", "worst-case", "mean-std", "mean-variance", "entropic"]
-LossName = Literal["bradley-terry", "margin", "scaled", "plackett-luce"]
 CleaningAction = Literal["report", "flip", "smooth", "drop", "down-weight"]
 SelectionMethod = Literal["disagreement", "bald", "bald-diverse", "d-optimal", "random"]
+LossName = Literal[
+    "bradley-terry",
+    "margin",
+    "scaled",
+    "plackett-luce",
+    "noise-corrected",
+    "symmetric",
+    "rao-kupper",
+    "davidson",
+    "annotator",
+    "odin",
+    "binary",
+    "kto",
+    "regression",
+    "quantile",
+]
+GAP_LOSSES: tuple[LossName, ...] = (
+    "bradley-terry",
+    "margin",
+    "scaled",
+    "noise-corrected",
+    "symmetric",
+)
+"""Losses of the gap alone, without parameters of their own."""
+LABELLED_LOSSES: tuple[LossName, ...] = ("binary", "kto")
+RATED_LOSSES: tuple[LossName, ...] = ("regression", "quantile")
+SINGLE_LOSSES: tuple[LossName, ...] = (*LABELLED_LOSSES, *RATED_LOSSES)
+"""Losses that take responses by themselves, without pairs."""
+
+Nuisance = Literal["position", "length"]
+Augmentation = Literal["none", "rrm"]
 OnBadRow = Literal["error", "skip"]
 
 TOKEN_BUDGET = 1536
@@ -35,11 +65,44 @@ class RewardTraining:
     """frozen: a head on cached features (minutes). lora: adapters and head. full: every weight."""
     loss: LossName = "bradley-terry"
     """bradley-terry on soft labels; margin subtracts the strength; scaled multiplies by it;
-    plackett-luce on rankings."""
+    plackett-luce on rankings; noise-corrected and symmetric for flipped labels; rao-kupper and
+    davidson for ties; annotator for who judged; odin against length; binary and kto on labelled
+    responses; regression and quantile on ratings."""
     label_smoothing: float = 0.0
     """Probability mass moved from the preferred to the other response (0 to 0.5)."""
     centering: float = 0.0
     """Weight of the penalty on (chosen + rejected)², which keeps rewards near zero."""
+    noise_rate: float | None = None
+    """noise-corrected only: the share of labels that are flipped (0 to 0.5)."""
+    tie_parameter: float | None = None
+    """rao-kupper's θ (1 or more) or davidson's ν (0 or more). Default: learned."""
+    annotator_prior: tuple[float, float] = (4.0, 1.0)
+    """annotator only: right and wrong judgments every annotator is taken to have given before."""
+    nuisance: tuple[Nuisance, ...] = ("position", "length")
+    """annotator only: what may move an annotator besides the reward, learned for each."""
+    odin_length: float = 1.0
+    """odin only: weight of the two heads' correlations with length."""
+    odin_orthogonality: float = 1.0
+    """odin only: weight of the product of the two heads' weights."""
+    good_weight: float = 1.0
+    """binary and kto only: weight of the responses labelled good."""
+    bad_weight: float = 1.0
+    """binary and kto only: weight of the responses labelled bad."""
+    attributes: tuple[str, ...] = ()
+    """regression and quantile only: the rated attributes to learn. Default: all there are."""
+    attribute_weights: tuple[float, ...] = ()
+    """regression only: weight of each attribute in the reward, in order. Default: learned from
+    preferences, none below 0."""
+    quantiles: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    """quantile only: which quantiles of the rating to learn."""
+    quantile_tail: float = 1.0
+    """quantile only: the reward is the mean of the quantiles up to this one; below 1, cautious."""
+    objective_lr: float = 0.05
+    """Learning rate of a loss's own few parameters (ties, annotators, weights of attributes)."""
+    augment: Augmentation = "none"
+    """rrm adds training pairs of responses to other prompts: off-topic ones lose, two tie."""
+    augment_ratio: float = 1.0
+    """Added pairs for each training pair (above 0, at most 1)."""
     epochs: int | None = None
     """Passes over the training comparisons. Default: 60 frozen, 1 lora, 1 full."""
     lr: float | None = None

@@ -68,15 +68,18 @@ def training_curves(metrics: Metrics, path: str | Path, length_only: Figure | No
     return Path(path)
 
 
-def gap_histogram(gaps: ArrayLike, path: str | Path, accuracy: Figure | None = None) -> Path:
+def gap_histogram(
+    gaps: ArrayLike, path: str | Path, accuracy: Figure | None = None, unit: str = "pairs"
+) -> Path:
     """How far apart the rewards of chosen and rejected are; left of zero the model is wrong.
 
     Args:
         gaps: Rewards of chosen minus rejected on held-out pairs, label 0.5 left out.
         accuracy: Shown in the title, with its interval and n.
+        unit: "pairs", or "responses" labelled by themselves: how far each is on the right side.
     """
     with _canvas(path, (7.6, 4.6)) as (_, axes):
-        _draw_gaps(axes[0], gaps, accuracy)
+        _draw_gaps(axes[0], gaps, accuracy, unit)
     return Path(path)
 
 
@@ -107,13 +110,14 @@ def report_page(
     probability: ArrayLike | None = None,
     calibration_error: Figure | None = None,
     title: str = "Reward model",
+    unit: str = "pairs",
 ) -> Path:
     """One page about a run: loss, accuracy beside the length-only baseline, gaps, reliability."""
     with _canvas(path, (12.0, 9.6), 2, 2) as (canvas, axes):
         canvas.suptitle(title, fontsize=14, fontweight="bold", x=0.012, ha="left")
         _draw_loss(axes[0], metrics)
         _draw_accuracy(axes[1], metrics, length_only, accuracy)
-        _draw_gaps(axes[2], gaps, accuracy)
+        _draw_gaps(axes[2], gaps, accuracy, unit)
         _draw_reliability(axes[3], gaps, probability, calibration_error)
     return Path(path)
 
@@ -178,17 +182,32 @@ def _draw_curves(ax: Axes, metrics: Metrics, key: str, title: str, ylabel: str) 
         _say_empty(ax)
 
 
-def _draw_gaps(ax: Axes, gaps: ArrayLike, accuracy: Figure | None) -> None:
+_GAP_WORDS = {
+    "pairs": (
+        "gap: reward of chosen - reward of rejected",
+        "chosen at least as high",
+        "rejected higher",
+    ),
+    "responses": (
+        "how far the reward is on the right side of the threshold",
+        "right side",
+        "wrong side",
+    ),
+}
+
+
+def _draw_gaps(ax: Axes, gaps: ArrayLike, accuracy: Figure | None, unit: str) -> None:
     gap = np.asarray(gaps, dtype=np.float64)
-    ax.set(xlabel="gap: reward of chosen - reward of rejected", ylabel="pairs")
+    xlabel, right, other = _GAP_WORDS[unit]
+    ax.set(xlabel=xlabel, ylabel=unit)
     ax.set_title("Held-out gaps" + (f" · accuracy {accuracy}" if accuracy else f", n={len(gap)}"))
     if not len(gap):
         return _say_empty(ax)
     edges = _edges(gap)
     wrong = int(np.sum(gap < 0))
     for side, colour, hatch, label in (
-        (gap[gap >= 0], BLUE, "", f"chosen at least as high: {len(gap) - wrong:,}"),
-        (gap[gap < 0], ORANGE, "////", f"rejected higher: {wrong:,}"),
+        (gap[gap >= 0], BLUE, "", f"{right}: {len(gap) - wrong:,}"),
+        (gap[gap < 0], ORANGE, "////", f"{other}: {wrong:,}"),
     ):
         inside = np.clip(side, edges[0], edges[-1])
         ax.hist(

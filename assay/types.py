@@ -100,13 +100,24 @@ class Preference:
     weight: float = 1.0
 
 
+Ratings = tuple[Mapping[str, float], ...]
+
+LABEL = "label"
+"""The attribute of a response that was labelled by itself: 1 good, 0 bad."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A prompt with K ≥ 2 responses and what was judged of them.
+    """A prompt with K responses and what was judged of them.
 
     The unit of loading, splitting and training. A pair is K = 2 with one preference. A ranking of K
     has ``ranking``, groups of response indexes best first (a group of several is a tie), and its
     C(K, 2) preferences spelled out in ``preferences``.
+
+    ``ratings`` has one mapping a response, attribute to number; what was not rated is not in it.
+    A response that was judged by itself, labelled or rated, is K = 1 without preferences; its label
+    is the attribute ``LABEL``, 1 good and 0 bad. ``first_shown`` is the index of the response the
+    annotator saw first (or on the left).
     """
 
     prompt: Messages
@@ -117,6 +128,8 @@ class Comparison:
     subset: str | None = None
     annotator: str | None = None
     tools: tuple[Mapping[str, Any], ...] | None = None
+    first_shown: int | None = None
+    ratings: Ratings | None = None
 
     def conversations(self) -> list[Conversation]:
         """One conversation a response, in order."""
@@ -233,6 +246,7 @@ class LoadReport:
     ``dropped`` maps a reason ("identical responses", "duplicate", …) to its count; ``examples``
     keeps the first few places of each. ``ties`` counts preferences with probability 0.5.
     ``contradictions`` counts pairs that were kept although an earlier one says their opposite.
+    ``singles`` counts the comparisons of one response, labelled or rated by itself.
     """
 
     rows: int
@@ -243,9 +257,13 @@ class LoadReport:
     examples: Sequence[Dropped] = ()
     formats: Mapping[str, int] | None = None
     contradictions: int = 0
+    singles: int = 0
 
     def __str__(self) -> str:
-        text = f"{self.rows:,} rows gave {self.pairs:,} pairs in {self.comparisons:,} comparisons"
+        compared = self.comparisons - self.singles
+        text = f"{self.rows:,} rows gave {self.pairs:,} pairs in {compared:,} comparisons"
+        if self.singles:
+            text += f" and {self.singles:,} single responses"
         if self.ties:
             text += f" ({self.ties:,} ties)"
         if self.contradictions:

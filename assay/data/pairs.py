@@ -68,6 +68,8 @@ class PreferencePairs(Sequence[PreferencePair]):
         limit: int | None = None,
         deduplicate: bool = True,
         in_memory: bool | None = None,
+        singles: bool = False,
+        apart: bool = False,
     ) -> PreferencePairs:
         """Load preference data; ``docs/formats.md`` lists the accepted formats.
 
@@ -78,13 +80,19 @@ class PreferencePairs(Sequence[PreferencePair]):
             deduplicate: Drop exact repetitions: same prompt, responses, preferences and annotator.
             in_memory: Hold the comparisons in memory, or in a file in the cache directory.
                 Default: in memory up to ``MEMORY_LIMIT``.
+            singles: Keep responses that were labelled or rated by themselves, as comparisons of one
+                response without a preference.
+            apart: Keep the judgments of a row with several as one comparison each, with its
+                annotator, instead of their share as a soft label.
         """
         if limit is not None and limit < 1:
             raise ConfigError(
                 f"limit must be at least 1, not {limit}; leave it out to load everything."
             )
         tally, index = Tally(), _IndexBuilder()
-        found = chain.from_iterable(_read(s, on_bad_row, tally) for s in sources_of(source))
+        found = chain.from_iterable(
+            _read(s, on_bad_row, tally, singles, apart) for s in sources_of(source)
+        )
         kept = index.over(found, tally if deduplicate else None)
         comparisons = _held(islice(kept, limit), in_memory)
         if not comparisons:
@@ -92,28 +100,14 @@ class PreferencePairs(Sequence[PreferencePair]):
             raise DataError(
                 f"none of the {tally.rows:,} rows gave a pair; dropped: {gone or 'none'}."
             )
-        done = index.built()
-        report = tally.report(
-            comparisons=len(comparisons),
-            pairs=int(done.counts.sum()),
-            ties=index.ties,
-            contradictions=index.contradictions,
-        )
-        return cls(comparisons, report, done)
+        return cls(comparisons, index.report(tally), index.built())
 
     @classmethod
     def from_comparisons(cls, comparisons: Sequence[Comparison]) -> PreferencePairs:
         """Pairs from comparisons at hand, all of them kept."""
         tally, index = Tally(rows=len(comparisons)), _IndexBuilder()
         held = tuple(index.over((("", c) for c in comparisons), None))
-        done = index.built()
-        report = tally.report(
-            comparisons=len(held),
-            pairs=int(done.counts.sum()),
-            ties=index.ties,
-            contradictions=index.contradictions,
-        )
-        return cls(held, report, done)
+        return cls(held, index.report(tally), index.built())
 
     @property
     def comparisons(self) -> Sequence[Comparison]:
@@ -268,6 +262,16 @@ class _IndexBuilder:
             self._count(comparison, prompt, responses)
             yield comparison
 
+    def report(self, tally: Tally) -> LoadReport:
+        """The tally's counts with those of what went past."""
+        return tally.report(
+            comparisons=len(self._counts),
+            pairs=sum(self._counts),
+            ties=self.ties,
+            contradictions=self.contradictions,
+            singles=self._counts.count(0),
+        )
+
     def built(self) -> Index:
         """The index of all that went past."""
         return Index(np.array(self._counts, dtype=np.int64), np.array(self._keys, dtype="S32"))
@@ -283,6 +287,14 @@ class _IndexBuilder:
             for p in comparison.preferences
         )
         key = _fingerprint([prompt.hex(), said, comparison.annotator, comparison.tools])
+        if comparison.first_shown is not None or comparison.ratings is not None:
+            first = comparison.first_shown
+            shown = None if first is None else responses[first].hex()
+            rated = [
+                [response.hex(), sorted(ratings.items())]
+                for response, ratings in zip(responses, comparison.ratings or (), strict=False)
+            ]
+            key = _fingerprint([key.hex(), shown, rated])
         is_repeated = key in self._comparisons
         self._comparisons.add(key)
         return is_repeated
@@ -325,23 +337,32 @@ def sources_of(source: Source) -> Sequence[Any]:
 
 
 def opened(
-    source: Any, on_bad_row: OnBadRow, tally: Tally, shapes: Sequence[Shape] = SHAPES
+    source: Any,
+    on_bad_row: OnBadRow,
+    tally: Tally,
+    shapes: Sequence[Shape] = SHAPES,
+    *,
+    singles: bool = False,
+    apart: bool = False,
 ) -> tuple[RowReader, Iterable[tuple[int, Mapping[str, Any]]]]:
     """A reader of one source's formats, and the numbered rows to give it."""
     rows: Iterable[tuple[int, Mapping[str, Any]]]
     name = str(source) if isinstance(source, str | Path) else "the given data"
+    how = {"singles": singles, "apart": apart}
     if isinstance(source, str | Path):
-        reader = RowReader(name, numbering(source), on_bad_row, tally, shapes)
+        reader = RowReader(name, numbering(source), on_bad_row, tally, shapes, **how)
         rows = read_rows(source, reader.bad_line)
     else:
-        reader = RowReader(name, "row", on_bad_row, tally, shapes)
+        reader = RowReader(name, "row", on_bad_row, tally, shapes, **how)
         given = _frame_rows(source) if isinstance(source, Frame) else _checked(source)
         rows = enumerate(given, start=1)
     return reader, track(rows, f"loading {name}")
 
 
-def _read(source: Any, on_bad_row: OnBadRow, tally: Tally) -> Iterator[tuple[str, Comparison]]:
-    reader, rows = opened(source, on_bad_row, tally)
+def _read(
+    source: Any, on_bad_row: OnBadRow, tally: Tally, singles: bool, apart: bool
+) -> Iterator[tuple[str, Comparison]]:
+    reader, rows = opened(source, on_bad_row, tally, singles=singles, apart=apart)
     return reader.comparisons(rows)
 
 

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from assay.configs import RewardTraining, Scaling
+from assay.configs import SINGLE_LOSSES, RewardTraining, Scaling
 from assay.errors import ConfigError, DataError
 from assay.evaluation.journal import Journal
 from assay.evaluation.scaling_curves import curves
@@ -50,7 +50,7 @@ def run(config: Scaling) -> ScalingStudy:
     if config.threads:
         torch.set_num_threads(config.threads)
     models, renderers = models_of(config)
-    train, heldout = load_split(config, config.split_seed)
+    train, heldout = load_split(config, config.split_seed, training.loss)
     train, train_dropped = readable(train, renderers)
     heldout, heldout_dropped = readable(heldout, renderers)
     config = replace(config, sizes=config.sizes or ladder(len(train)))
@@ -79,7 +79,13 @@ def _settings(config: Scaling) -> RewardTraining:
             raise ConfigError(
                 f"{config.training} sets '{name}', for which a study has {flag}; leave it out."
             )
-    return RewardTraining(**values, mode=config.mode)
+    training = RewardTraining(**values, mode=config.mode)
+    if training.loss in SINGLE_LOSSES:
+        raise ConfigError(
+            f"a study measures accuracy on pairs, and loss {training.loss} takes single responses; "
+            "use a loss of pairs."
+        )
+    return training
 
 
 def _check(config: Scaling) -> None:

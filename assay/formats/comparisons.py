@@ -2,6 +2,7 @@
 
 An Assay comparison has ``prompt``, ``responses`` and either ``judgments`` (what annotators said)
 or ``preferences`` (what became of it; ``to_row`` writes these, and reading gives the same back).
+It may have ``ratings``, one object a response.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from assay.formats.fields import (
     turns,
 )
 from assay.formats.pairs import preferred
-from assay.types import Comparison, Messages, Preference
+from assay.types import Comparison, Messages, Preference, Ratings
 
 Ranking = tuple[tuple[int, ...], ...]
 Pair = tuple[int, int]
@@ -42,11 +43,23 @@ class Verdict:
 
 def assay_comparison(row: Row) -> Comparison:
     """A row with ``prompt``, ``responses`` and ``judgments`` or ``preferences``."""
-    asked = prompt(row)
-    responses = responses_of(row)
     if row.get("preferences") is not None:
-        return _from_preferences(row, asked, responses)
-    return _from_judgments(row, asked, responses)
+        return _from_preferences(row, *_sides(row, least=1 if row.get("ratings") else 2))
+    asked, responses = _sides(row)
+    judgments = judgments_of(row)
+    annotators = {name(judgment, "annotator") for judgment in judgments}
+    only = annotators.pop() if len(annotators) == 1 else None
+    return _from_judgments(row, asked, responses, judgments, name(row, "annotator") or only)
+
+
+def judgments_apart(row: Row) -> list[Comparison]:
+    """The same row as one comparison a judgment, each with its own annotator."""
+    asked, responses = _sides(row)
+    row_annotator = name(row, "annotator")
+    return [
+        _from_judgments(row, asked, responses, [judged], name(judged, "annotator") or row_annotator)
+        for judged in judgments_of(row)
+    ]
 
 
 def responses_of(row: Row) -> tuple[Messages, ...]:
@@ -73,6 +86,8 @@ def to_row(comparison: Comparison) -> dict[str, Any]:
             for p in comparison.preferences
         ],
         "ranking": comparison.ranking and [list(group) for group in comparison.ranking],
+        "first_shown": comparison.first_shown,
+        "ratings": comparison.ratings and [dict(rated) for rated in comparison.ratings],
         "tools": comparison.tools and [dict(tool) for tool in comparison.tools],
     }
     return {key: value for key, value in row.items() if value is not None}
@@ -133,6 +148,12 @@ def _soft(i: int, j: int, verdicts: Sequence[Verdict], weight: float) -> Prefere
     return preferred(i, j, probability, margin if probability != 0.5 else 0.0, weight)
 
 
+def _sides(row: Row, least: int = 2) -> tuple[Messages, tuple[Messages, ...]]:
+    asked = prompt(row)
+    given = enumerate(items(row, "responses", least=least))
+    return asked, tuple(_response(item, at) for at, item in given)
+
+
 def _response(item: object, at: int) -> Messages:
     key = f"responses[{at}]"
     if isinstance(item, Mapping):
@@ -142,7 +163,8 @@ def _response(item: object, at: int) -> Messages:
 
 def _from_preferences(row: Row, asked: Messages, responses: tuple[Messages, ...]) -> Comparison:
     preferences = []
-    for item in items(row, "preferences"):
+    ratings = _ratings(row, len(responses))
+    for item in items(row, "preferences", least=0 if ratings else 1):
         if not isinstance(item, Mapping):
             raise RowError(f"'preferences' must hold objects, not {shown(item)}", "wrong type")
         sides = [
@@ -164,20 +186,48 @@ def _from_preferences(row: Row, asked: Messages, responses: tuple[Messages, ...]
         responses=responses,
         preferences=tuple(preferences),
         ranking=ranking,
+        first_shown=_first_shown(row, len(responses)),
+        ratings=ratings,
         **labels(row),
     )
 
 
-def _from_judgments(row: Row, asked: Messages, responses: tuple[Messages, ...]) -> Comparison:
-    judgments = judgments_of(row)
+def _ratings(row: Row, count: int) -> Ratings | None:
+    if row.get("ratings") is None:
+        return None
+    given = items(row, "ratings")
+    if len(given) != count or not all(isinstance(rated, Mapping) for rated in given):
+        raise RowError(
+            f"'ratings' must hold one object for each of {count} responses, not {shown(given)}",
+            "wrong type",
+        )
+    return tuple(
+        {key: number(rated, key, 0.0) for key, value in rated.items() if value is not None}
+        for rated in given
+    )
+
+
+def _first_shown(row: Row, count: int) -> int | None:
+    value = row.get("first_shown")
+    return None if value is None else _index(value, count, "first_shown")
+
+
+def _from_judgments(
+    row: Row,
+    asked: Messages,
+    responses: tuple[Messages, ...],
+    judgments: Sequence[Mapping[str, Any]],
+    annotator: str | None,
+) -> Comparison:
     verdicts: dict[Pair, list[Verdict]] = {}
     for judgment in judgments:
         for pair, verdict in verdicts_of(judgment, len(responses)).items():
             verdicts.setdefault(pair, []).append(verdict)
-    annotators = {name(judgment, "annotator") for judgment in judgments}
     fields = labels(row)
-    if len(annotators) == 1:
-        fields["annotator"] = fields["annotator"] or annotators.pop()
+    fields["annotator"] = annotator
+    fields["ratings"] = _ratings(row, len(responses))
+    if len(judgments) == 1:
+        fields["first_shown"] = _first_shown(judgments[0], len(responses))
     weight = number(row, "weight", 1.0, low=0.0)
     is_ranking = len(judgments) == 1 and judgments[0].get("ranking") is not None
     ranking = _judged(judgments[0], len(responses)) if is_ranking else None

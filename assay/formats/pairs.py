@@ -86,7 +86,13 @@ def _pair(row: Row, asked: Messages, chosen: Messages, rejected: Messages) -> Co
     preference = preferred(
         0, 1, _probability(row), _margin(row), number(row, "weight", 1.0, low=0.0)
     )
-    return Comparison(prompt=asked, responses=sides, preferences=(preference,), **labels(row))
+    return Comparison(
+        prompt=asked,
+        responses=sides,
+        preferences=(preference,),
+        first_shown=_first_shown(row),
+        **labels(row),
+    )
 
 
 def preferred(
@@ -108,6 +114,18 @@ def _probability(row: Row) -> float:
             "tie and no tie",
         )
     return 0.5
+
+
+def _first_shown(row: Row) -> int | None:
+    value = row.get("first_shown")
+    if value is None:
+        return None
+    if value not in ("chosen", "rejected"):
+        raise RowError(
+            f'\'first_shown\' must be "chosen" or "rejected", not {shown(value)}',
+            "bad 'first_shown'",
+        )
+    return 0 if value == "chosen" else 1
 
 
 def _margin(row: Row) -> float:

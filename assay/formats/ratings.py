@@ -1,7 +1,8 @@
-"""Rows of published rating sets: UltraFeedback, HelpSteer 1 to 3, PandaLM, Tülu."""
+"""Rows of published rating sets: UltraFeedback, HelpSteer 1 to 3, PandaLM, Tülu, labelled rows."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from assay.formats.fields import (
     IDENTICAL,
     Row,
     RowError,
+    flag,
     items,
     labels,
     name,
@@ -23,7 +25,10 @@ from assay.formats.fields import (
     turns,
 )
 from assay.formats.pairs import preferred
-from assay.types import Comparison, Message, Messages
+from assay.types import LABEL, Comparison, Message, Messages
+
+HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+"""The attributes of HelpSteer 1 and 2, each rated from 0 to 4."""
 
 _HELPSTEER_TURN = "<extra_id_1>"
 
@@ -33,12 +38,17 @@ def ultrafeedback(row: Row) -> Comparison:
     completions = items(row, "completions", least=2)
     if not all(isinstance(c, Mapping) for c in completions):
         raise RowError(f"'completions' must hold objects, not {shown(completions)}", "wrong type")
+    ratings = tuple(_annotations(c) for c in completions)
     responses = [_answer(c, "response") for c in completions]
     has_overall = all(c.get("overall_score") is not None for c in completions)
     key = "overall_score" if has_overall else "fine-grained_score"
     scores = [_score(c, key) for c in completions]
     return from_scores(
-        prompt(row, "instruction"), responses, scores, **labels(row, subset="source")
+        prompt(row, "instruction"),
+        responses,
+        scores,
+        ratings=ratings if any(ratings) else None,
+        **labels(row, subset="source"),
     )
 
 
@@ -58,14 +68,25 @@ def helpsteer3_preference(row: Row) -> Comparison:
 
 def pandalm(row: Row) -> Comparison:
     """PandaLM: votes 1 or 2 for the better response, 0 for a tie; their share is the label."""
+    votes = vote_shares(row)
+    return _pandalm(row, sum(votes) / len(votes), labels(row))
+
+
+def pandalm_apart(row: Row) -> list[Comparison]:
+    """The same row as one comparison a vote: the n-th vote of every row is annotator n's."""
+    return [
+        _pandalm(row, vote, {**labels(row), "annotator": str(place)})
+        for place, vote in enumerate(vote_shares(row), start=1)
+    ]
+
+
+def _pandalm(row: Row, probability: float, fields: dict[str, Any]) -> Comparison:
     sides = _answer(row, "response_1"), _answer(row, "response_2")
-    shares = vote_shares(row)
-    probability = sum(shares) / len(shares)
     asked = text(required(row, "instruction"), "instruction")
     given = row.get("input") or ""
     if given:
         asked = f"{asked}\n\n{text(given, 'input')}"
-    return _two(row, (Message("user", asked),), sides, probability, 0.0, labels(row))
+    return _two(row, (Message("user", asked),), sides, probability, 0.0, fields)
 
 
 def vote_shares(row: Row) -> list[float]:
@@ -114,22 +135,49 @@ class Rated:
     prompt: Messages
     response: Messages
     score: float
+    ratings: Mapping[str, float]
     labels: Mapping[str, Any]
 
 
 def helpsteer_rating(row: Row) -> Rated:
-    """HelpSteer and HelpSteer2 attribute rows: one response with its helpfulness."""
+    """HelpSteer and HelpSteer2 attribute rows: one response with its five ratings."""
     return Rated(
-        _helpsteer_prompt(row), _answer(row, "response"), _score(row, "helpfulness"), labels(row)
+        prompt=_helpsteer_prompt(row),
+        response=_answer(row, "response"),
+        score=_score(row, "helpfulness"),
+        ratings={key: number(row, key, 0.0) for key in HELPSTEER if row.get(key) is not None},
+        labels=labels(row),
     )
 
 
 def compare_rated(rated: Sequence[Rated]) -> Comparison:
-    """Two or more rated responses to one prompt, ranked by rating."""
+    """Two or more rated responses to one prompt, ranked by rating; one alone has its rating."""
     first = rated[0]
+    responses, ratings = tuple(r.response for r in rated), tuple(r.ratings for r in rated)
+    if len(rated) == 1:
+        return Comparison(first.prompt, responses, (), ratings=ratings, **first.labels)
     return from_scores(
-        first.prompt, [r.response for r in rated], [r.score for r in rated], **first.labels
+        first.prompt, responses, [r.score for r in rated], ratings=ratings, **first.labels
     )
+
+
+def labelled(row: Row) -> Comparison:
+    """TRL's unpaired rows, as for KTO: one completion with a label, true for a good one."""
+    required(row, "label")
+    rating = {LABEL: float(flag(row, "label"))}
+    answer = _answer(row, "completion")
+    return Comparison(prompt(row), (answer,), (), ratings=(rating,), **labels(row))
+
+
+def _annotations(completion: Mapping[str, Any]) -> dict[str, float]:
+    """UltraFeedback's ratings by aspect, written as text; what is no number was not rated."""
+    found = completion.get("annotations")
+    ratings = {}
+    for label, aspect in found.items() if isinstance(found, Mapping) else ():
+        value = str(aspect.get("Rating") if isinstance(aspect, Mapping) else aspect)
+        if re.fullmatch(r"\d+(\.\d+)?", value):
+            ratings[str(label)] = float(value)
+    return ratings
 
 
 def _signed(

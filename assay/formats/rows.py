@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from assay.configs import OnBadRow
 from assay.errors import DataError
-from assay.formats.comparisons import assay_comparison, identical_pairs
+from assay.formats.comparisons import assay_comparison, identical_pairs, judgments_apart
 from assay.formats.fields import Row, RowError, is_transcript, shown
 from assay.formats.judged import JudgedComparison
 from assay.formats.pairs import explicit_pair, implicit_conversations, implicit_texts
@@ -21,7 +21,9 @@ from assay.formats.ratings import (
     helpsteer2_preference,
     helpsteer3_preference,
     helpsteer_rating,
+    labelled,
     pandalm,
+    pandalm_apart,
     tulu,
     ultrafeedback,
 )
@@ -33,12 +35,16 @@ EXAMPLES_KEPT = 3
 
 @dataclass(frozen=True)
 class Shape:
-    """One accepted format: its name, the keys that mark it, and how a row is read."""
+    """One accepted format: its name, the keys that mark it, and how a row is read.
+
+    ``apart`` reads a row of several judgments as one comparison each.
+    """
 
     name: str
     keys: tuple[str, ...]
     parse: Callable[[Row], Comparison | JudgedComparison | Rated]
     holds: Callable[[Row], bool] = lambda row: True
+    apart: Callable[[Row], Sequence[Comparison]] | None = None
 
     def fits(self, row: Row) -> bool:
         """Whether the row has this format's keys, and its kind of values where keys say little."""
@@ -69,7 +75,12 @@ SHAPES = (
         implicit_texts,
         _implicit(lambda side: isinstance(side, str)),
     ),
-    Shape("Assay comparison", ("prompt", "responses", "judgments"), assay_comparison),
+    Shape(
+        "Assay comparison",
+        ("prompt", "responses", "judgments"),
+        assay_comparison,
+        apart=judgments_apart,
+    ),
     Shape("Assay comparison", ("prompt", "responses", "preferences"), assay_comparison),
     Shape("UltraFeedback", ("instruction", "completions"), ultrafeedback),
     Shape(
@@ -83,9 +94,17 @@ SHAPES = (
         helpsteer3_preference,
     ),
     Shape("HelpSteer rating", ("prompt", "response", "helpfulness"), helpsteer_rating),
-    Shape("PandaLM", ("instruction", "response_1", "response_2", "votes"), pandalm),
+    Shape(
+        "PandaLM",
+        ("instruction", "response_1", "response_2", "votes"),
+        pandalm,
+        apart=pandalm_apart,
+    ),
     Shape("Tülu evaluation", ("prompt", "completion_a", "completion_b", "preference"), tulu),
 )
+
+SINGLE_SHAPES = (Shape("labelled response", ("prompt", "completion", "label"), labelled),)
+"""Formats of single responses, read only where they are asked for."""
 
 
 def shape_of(row: Row, shapes: Sequence[Shape] = SHAPES) -> Shape | None:
@@ -108,7 +127,9 @@ class Tally:
             self.examples.append(Dropped(where, reason))
         self.dropped[reason] += count
 
-    def report(self, *, comparisons: int, pairs: int, ties: int, contradictions: int) -> LoadReport:
+    def report(
+        self, *, comparisons: int, pairs: int, ties: int, contradictions: int, singles: int = 0
+    ) -> LoadReport:
         """The counts as a record."""
         return LoadReport(
             rows=self.rows,
@@ -116,6 +137,7 @@ class Tally:
             pairs=pairs,
             ties=ties,
             contradictions=contradictions,
+            singles=singles,
             dropped=dict(self.dropped),
             examples=tuple(self.examples),
             formats=dict(self.formats),
@@ -133,6 +155,8 @@ class RowReader:
         on_bad_row: "error" raises a DataError at the first bad row; "skip" counts it.
         tally: Where the counts go; several sources may share one.
         shapes: The accepted formats.
+        singles: Keep responses that were labelled or rated by themselves.
+        apart: Give one comparison a judgment where a row has several.
     """
 
     def __init__(
@@ -142,12 +166,17 @@ class RowReader:
         on_bad_row: OnBadRow,
         tally: Tally,
         shapes: Sequence[Shape] = SHAPES,
+        *,
+        singles: bool = False,
+        apart: bool = False,
     ) -> None:
         self._source = source
         self._unit = unit
         self._on_bad_row = on_bad_row
         self._tally = tally
-        self._shapes = shapes
+        self._shapes = (*shapes, *SINGLE_SHAPES) if singles else shapes
+        self._singles = singles
+        self._apart = apart
         self._shape: Shape | None = None
         self._first = 0
 
@@ -173,15 +202,15 @@ class RowReader:
         rated_from = 0
         for number, row in rows:
             self._tally.rows += 1
-            parsed = self._parsed(number, row)
-            if not isinstance(parsed, Rated):
-                yield from self._checked(number, parsed)
-                continue
-            if rated and rated[0].prompt != parsed.prompt:
-                yield from self._joined(rated_from, rated)
-                rated = []
-            rated_from = rated_from if rated else number
-            rated.append(parsed)
+            for parsed in self._parsed(number, row):
+                if not isinstance(parsed, Rated):
+                    yield from self._checked(number, parsed)
+                    continue
+                if rated and rated[0].prompt != parsed.prompt:
+                    yield from self._joined(rated_from, rated)
+                    rated = []
+                rated_from = rated_from if rated else number
+                rated.append(parsed)
         if rated:
             yield from self._joined(rated_from, rated)
         if self._tally.rows == before:
@@ -193,13 +222,14 @@ class RowReader:
         """Where a row is, in words."""
         return f"{self._source} {self._unit} {number}"
 
-    def _parsed(self, number: int, row: Row) -> Comparison | JudgedComparison | Rated | None:
+    def _parsed(self, number: int, row: Row) -> Sequence[Comparison | JudgedComparison | Rated]:
+        parsed: Sequence[Comparison | JudgedComparison | Rated]
         try:
             shape = self._shape_for(number, row)
-            parsed = shape.parse(row)
+            parsed = shape.apart(row) if self._apart and shape.apart else [shape.parse(row)]
         except RowError as error:
             self._reject(number, error)
-            return None
+            return []
         self._tally.formats[shape.name] += 1
         return parsed
 
@@ -220,7 +250,7 @@ class RowReader:
     def _joined(
         self, number: int, rated: list[Rated]
     ) -> Iterator[tuple[int, Comparison | JudgedComparison]]:
-        if len(rated) < 2:
+        if len(rated) < 2 and not self._singles:
             self._tally.drop(self.place(number), "prompt with a single rated response")
             return
         try:
@@ -231,9 +261,10 @@ class RowReader:
         yield from self._checked(number, comparison)
 
     def _checked(
-        self, number: int, comparison: Comparison | JudgedComparison | None
+        self, number: int, comparison: Comparison | JudgedComparison
     ) -> Iterator[tuple[int, Comparison | JudgedComparison]]:
-        if comparison is None:
+        if isinstance(comparison, Comparison) and not comparison.preferences and not self._singles:
+            self._tally.drop(self.place(number), "no preference, ratings only")
             return
         same = identical_pairs(comparison) if isinstance(comparison, Comparison) else 0
         if same:
@@ -278,7 +309,7 @@ def _unknown(row: Row) -> RowError:
             "missing 'judgments'",
         )
     if "completion" in row and "label" in row:
-        lack = "one 'completion' with a 'label' (a KTO row)"
+        lack = "one 'completion' with a 'label' (a KTO row, which losses binary and kto take)"
     elif "messages" in row or "completion" in row or "text" in row or "conversations" in row:
         lack = "a single answer (a fine-tuning row)"
     else:

@@ -11,6 +11,7 @@ with a single cluster its interval is ``nan``, or the whole range where the rang
 
 from assay.stats.aggregation import Aggregator, Standards
 from assay.stats.arrays import CONFIDENCE
+from assay.stats.auc import auc
 from assay.stats.calibration import ReliabilityBin, ece, fit_temperature, reliability_bins
 from assay.stats.comparison import (
     holm,
@@ -67,6 +68,7 @@ __all__ = [
     "Standards",
     "accuracy",
     "accuracy_difference",
+    "auc",
     "bald",
     "bootstrap_sums",
     "brier",

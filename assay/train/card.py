@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from assay.train import learnt
+
 if TYPE_CHECKING:
     from assay.train.reward import RewardResult
 
@@ -26,8 +28,13 @@ def model_card(result: RewardResult, record: Mapping[str, Any]) -> str:
     rows = "\n".join(
         f"| {label} | {figure.value:.3f} | [{figure.low:.3f}, {figure.high:.3f}] | {figure.n:,} |"
         for label, figure in ((label, figures[key]) for key, label in _LABELS.items())
+        if figure.n
     )
     steps = record["training"]
+    heldout = f"{report.encoding.pairs:,} pairs"
+    if report.unit != "pairs":
+        heldout = f"{report.encoding.comparisons:,} labelled {report.unit}, good against bad,"
+    added = f", and {result.added_pairs:,} added pairs" if result.added_pairs else ""
     frozen = f", today's date frozen at {contract.frozen_date}" if contract.frozen_date else ""
     return f"""---
 library_name: transformers
@@ -41,15 +48,15 @@ tags:
 
 Trained with Assay ({steps["mode"]}, loss {steps["loss"]}, {steps["steps"]:,} steps,
 seed {steps["seed"]}) on {result.encoding.pairs:,} preference pairs in
-{result.encoding.comparisons:,} comparisons. Training data SHA-256
+{result.encoding.comparisons:,} comparisons{added}. Training data SHA-256
 `{record["data"]["train"]["digest"]}`.
 
 ## Held-out figures
 
-On {report.encoding.pairs:,} pairs over {report.prompts:,} prompts that were not trained on.
+On {heldout} over {report.prompts:,} prompts that were not trained on.
 Intervals are 95 %, clustered by prompt. The saved state is the one with the lowest loss on these
-same pairs (step {steps["best_step"]:,}), so the figures are a little better than on pairs never
-looked at.
+same {report.unit} (step {steps["best_step"]:,}), so the figures are a little better than on
+{report.unit} never looked at.
 
 | figure | value | 95 % interval | n |
 |---|---|---|---|
@@ -61,7 +68,7 @@ Prompts in both parts: {result.shared_prompts:,}.
 
 ![training](report.png)
 
-## Scoring contract
+{learnt.section(result.objective)}## Scoring contract
 
 The reward is the raw output of the head, read at `{contract.end_of_response}`, the last token of
 the conversation (pooling: {contract.pooling}). Longest conversation: {contract.max_length:,}

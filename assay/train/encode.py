@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from assay.configs import Truncation
 from assay.data.contract import Renderer, Tokens
 from assay.data.trees import Tree, build_tree
 from assay.errors import ContractError, DataError
-from assay.types import Comparison, Preference
+from assay.types import Comparison, Preference, Ratings
 
 WINDOW = 256
 
@@ -22,7 +23,7 @@ class Example:
     """One comparison, tokenised: its tree, what is preferred to what, and where its prompt stands.
 
     ``lengths`` are the responses' own tokens; ``cluster`` numbers its prompt for clustered
-    statistics.
+    statistics. The rest is as in ``Comparison``.
     """
 
     tree: Tree
@@ -31,13 +32,16 @@ class Example:
     ranking: tuple[tuple[int, ...], ...] | None
     lengths: tuple[int, ...]
     cluster: int
+    annotator: str | None = None
+    first_shown: int | None = None
+    ratings: Ratings | None = None
     number: int = 0
     """Which of the comparisons that were encoded it is."""
 
     @property
     def weight(self) -> float:
         """Mean weight of its preferences: a comparison counts once, whatever its responses."""
-        return float(np.mean([p.weight for p in self.preferences]))
+        return float(np.mean([p.weight for p in self.preferences])) if self.preferences else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,13 @@ class EncodeReport:
     median_tokens: int
     max_length: int
     first_refusal: str = ""
+    dropped_singles: int = 0
 
     def __str__(self) -> str:
-        parts = [f"{self.dropped_pairs:,} pairs dropped: longer than {self.max_length:,} tokens"]
+        singles = f" and {self.dropped_singles:,} single responses" if self.dropped_singles else ""
+        parts = [
+            f"{self.dropped_pairs:,} pairs{singles} dropped: longer than {self.max_length:,} tokens"
+        ]
         if self.truncated:
             parts.append(f"{self.truncated:,} prompts cut from the left")
         if self.dropped_by_contract:
@@ -85,7 +93,7 @@ def encode(
         ContractError: If the policy is ``error`` and a conversation is too long.
     """
     examples: list[Example] = []
-    too_long = dropped_pairs = refused = truncated = 0
+    too_long = dropped_pairs = dropped_singles = refused = truncated = 0
     first_refusal = ""
     totals: list[int] = []
     for start in range(0, len(comparisons), WINDOW):
@@ -105,6 +113,7 @@ def encode(
             if len(kept) < len(fitted):
                 too_long += 1
                 dropped_pairs += len(comparison.preferences)
+                dropped_singles += not comparison.preferences
                 continue
             truncated += any(t.truncated for t in kept)
             examples.append(
@@ -116,6 +125,9 @@ def encode(
                     lengths=tuple(len(t.ids) - t.response_start for t in kept),
                     cluster=clusters[start + offset],
                     number=start + offset,
+                    annotator=comparison.annotator,
+                    first_shown=comparison.first_shown,
+                    ratings=comparison.ratings,
                 )
             )
     limit = renderer.contract.max_length
@@ -140,6 +152,7 @@ def encode(
         median_tokens=median,
         max_length=limit,
         first_refusal=first_refusal,
+        dropped_singles=dropped_singles,
     )
     return examples, report
 
@@ -197,7 +210,7 @@ def pair_index(examples: Sequence[Example]) -> PairIndex:
             for p in e.preferences
         ]
         offset += len(e.lengths)
-    columns = list(zip(*rows, strict=True))
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * 7
     return PairIndex(
         chosen=np.asarray(columns[0], dtype=np.int64),
         rejected=np.asarray(columns[1], dtype=np.int64),
@@ -205,5 +218,5 @@ def pair_index(examples: Sequence[Example]) -> PairIndex:
         margin=np.asarray(columns[3], dtype=np.float32),
         example=np.asarray(columns[4], dtype=np.int64),
         cluster=np.asarray(columns[5], dtype=np.int64),
-        length_difference=np.asarray(columns[6]),
+        length_difference=np.asarray(columns[6], dtype=np.float64),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from assay.configs import TOKEN_BUDGET, EnsembleTraining, RewardTraining
+from assay.configs import GAP_LOSSES, SINGLE_LOSSES, TOKEN_BUDGET, EnsembleTraining, RewardTraining
 from assay.data.contract import Tokens
 from assay.data.pairs import PreferencePairs
 from assay.errors import ConfigError, DataError
@@ -134,9 +134,19 @@ def check_ensemble(training: EnsembleTraining, models: int) -> None:
         )
     if kind == "lora" and mode == "full":
         raise ConfigError("diversity lora trains adapters, and the mode is full; leave it out.")
-    if kind in ("heads", "layers") and training.loss == "plackett-luce":
+    if kind in ("heads", "layers") and training.loss not in GAP_LOSSES:
         raise ConfigError(
-            "several heads are trained on gaps, which plackett-luce is not; use bradley-terry."
+            f"several heads are trained on gaps, which {training.loss} is not; use one of "
+            f"{', '.join(GAP_LOSSES)}."
+        )
+    if training.loss in SINGLE_LOSSES:
+        raise ConfigError(
+            f"an ensemble's report compares pairs, and loss {training.loss} takes single responses; "
+            "use a loss of pairs."
+        )
+    if training.augment != "none" and kind in ("heads", "layers"):
+        raise ConfigError(
+            f"augment {training.augment} is for single models and whole members; leave it out."
         )
     if kind in ("heads", "layers") and training.centering:
         raise ConfigError(
@@ -210,7 +220,8 @@ def _heads(job: _Job, models: Sequence[RewardModel]) -> tuple[list[Part], list[F
     # the loop clips the norm over all heads together
     settings = replace(settings, max_grad_norm=settings.max_grad_norm * training.members**0.5)
     heads = Heads(plan.mask, plan.seeds)
-    loss = LossSettings(training.loss, training.label_smoothing, 0.0)
+    rate = training.noise_rate or 0.0
+    loss = LossSettings(training.loss, training.label_smoothing, noise_rate=rate)
     task = HeadsTask(heads, plan, examples, scaled[:split], held, scaled[split:], loss)
 
     def on_step(step: int, steps: int, _examples: int, _tokens: int) -> None:

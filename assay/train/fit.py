@@ -83,6 +83,7 @@ def fit(
     resume: bool = False,
     fingerprint: Mapping[str, Any] | None = None,
     on_step: OnStep | None = None,
+    scalars: nn.Module | None = None,
 ) -> FitResult:
     """Train a task's module in place and leave it in its best held-out state.
 
@@ -92,13 +93,14 @@ def fit(
         resume: Go on from the last resume point in ``directory``, if there is one.
         fingerprint: What must be equal between a resume point and this run (settings, data digest,
             threads).
+        scalars: The part trained at ``objective_lr``.
 
     Raises:
         TrainingError: If a loss or gradient becomes NaN or infinite.
         ConfigError: If the resume point belongs to other settings or data.
     """
     started = time.monotonic()
-    loop = _Loop(task, head, settings, directory, resume, fingerprint or {})
+    loop = _Loop(task, head, settings, directory, resume, fingerprint or {}, scalars)
     total = len(loop.plan)
     if loop.progress.step == 0:
         loop.evaluate()
@@ -143,13 +145,14 @@ class _Loop:
         directory: Path | None,
         resume: bool,
         fingerprint: Mapping[str, Any],
+        scalars: nn.Module | None,
     ):
         self.task = task
         self.settings = settings
         self.weights = np.asarray(task.weights, dtype=np.float64)  # (N,)
         self.plan = steps_of(len(task.costs), settings)
         self.accelerator = _accelerator(settings, directory)
-        groups = parameter_groups(task.module, head, settings)
+        groups = parameter_groups(task.module, head, settings, scalars)
         self.peaks = [group["lr"] for group in groups]
         optimizer = torch.optim.AdamW(
             groups, lr=settings.lr, betas=(0.9, 0.999), eps=1e-8, fused=True

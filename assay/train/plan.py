@@ -34,6 +34,7 @@ class FitSettings:
     seed: int
     precision: str
     trackers: tuple[str, ...] = ()
+    objective_lr: float = 0.0
 
 
 def steps_of(num_examples: int, settings: FitSettings) -> list[list[int]]:
@@ -76,19 +77,23 @@ def learning_rate(step: int, total: int, settings: FitSettings) -> float:
 
 
 def parameter_groups(
-    module: nn.Module, head: nn.Module, settings: FitSettings
+    module: nn.Module, head: nn.Module, settings: FitSettings, scalars: nn.Module | None = None
 ) -> list[dict[str, Any]]:
-    """AdamW's groups: the head at its own rate, no weight decay on vectors (norms and biases)."""
-    in_head = {id(p) for p in head.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    """AdamW's groups: the head at its own rate, no weight decay on vectors (norms and biases).
+
+    Args:
+        scalars: An objective's own parameters, at ``objective_lr`` and without weight decay.
+    """
+    rates = {id(p): settings.lr * settings.head_lr_multiplier for p in head.parameters()}
+    own = {id(p) for p in scalars.parameters()} if scalars else set()
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in module.parameters():
-        if parameter.requires_grad:
-            groups.setdefault((id(parameter) in in_head, parameter.ndim > 1), []).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        is_own = id(parameter) in own
+        rate = settings.objective_lr if is_own else rates.get(id(parameter), settings.lr)
+        groups.setdefault((rate, parameter.ndim > 1 and not is_own), []).append(parameter)
     return [
-        {
-            "params": parameters,
-            "lr": settings.lr * (settings.head_lr_multiplier if is_head else 1.0),
-            "weight_decay": settings.weight_decay if decays else 0.0,
-        }
-        for (is_head, decays), parameters in groups.items()
+        {"params": parameters, "lr": rate, "weight_decay": settings.weight_decay if decays else 0.0}
+        for (rate, decays), parameters in groups.items()
     ]

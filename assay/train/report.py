@@ -26,7 +26,9 @@ class HeldoutReport:
 
     ``figures`` has ``accuracy``, ``length_only_accuracy``, ``gap``, ``nll``,
     ``reward_length_correlation`` and ``ece``, each with a 95 % interval clustered by prompt.
-    ``encoding`` says what was dropped.
+    ``encoding`` says what was dropped. Responses labelled by themselves make pairs of a good and a
+    bad one, of any prompts; ``unit`` is then "responses", and ``gaps`` are over or under the
+    threshold.
     """
 
     figures: Mapping[str, Figure]
@@ -36,6 +38,7 @@ class HeldoutReport:
     gaps: NDArray[np.float64]
     length_only_gaps: NDArray[np.float64]
     probability: NDArray[np.float64]
+    unit: str = "pairs"
 
     @property
     def accuracy(self) -> Figure:
@@ -60,7 +63,7 @@ class HeldoutReport:
     def __str__(self) -> str:
         length = self.length_only_accuracy
         return (
-            f"accuracy {self.accuracy} pairs of {self.prompts} prompts, "
+            f"accuracy {self.accuracy} {self.unit} of {self.prompts} prompts, "
             f"length-only {length.value:.3f}, gap {self.figures['gap'].value:.2f}, "
             f"nll {self.figures['nll'].value:.3f}, ece {self.figures['ece'].value:.3f}, "
             "reward-length correlation "
@@ -83,8 +86,7 @@ def heldout_report(
     index = pair_index(heldout)
     gaps = rewards[index.chosen] - rewards[index.rejected]
     probability = index.probability.astype(np.float64)
-    fitted_on = pair_index(train)
-    baseline = LengthBaseline.fit(fitted_on.length_difference, fitted_on.probability)
+    baseline = length_baseline(train)
     length_only_gaps = baseline.predict(index.length_difference)
     lengths = [n for e in heldout for n in e.lengths]
     response_clusters = [e.cluster for e in heldout for _ in e.lengths]
@@ -105,3 +107,21 @@ def heldout_report(
         length_only_gaps=length_only_gaps,
         probability=probability,
     )
+
+
+def length_baseline(train: Sequence[Example]) -> LengthBaseline:
+    """What lengths alone say, by the training pairs.
+
+    Without pairs, by whether a response's label (or mean rating) is above the average.
+    """
+    index = pair_index(train)
+    if len(index.chosen):
+        return LengthBaseline.fit(index.length_difference, index.probability)
+    rated = [
+        (length, float(np.mean(list(ratings.values()))))
+        for e in train
+        for length, ratings in zip(e.lengths, e.ratings or (), strict=False)
+        if ratings
+    ]
+    lengths, goodness = np.array(rated, dtype=np.float64).reshape(-1, 2).T
+    return LengthBaseline.fit(lengths - lengths.mean(), np.float64(goodness > goodness.mean()))

@@ -1,7 +1,7 @@
 """Train an outcome reward model from a model, preference pairs, held-out pairs and settings."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,25 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from assay.configs import TOKEN_BUDGET, RewardTraining
+from assay.configs import GAP_LOSSES, TOKEN_BUDGET, RewardTraining
+from assay.data.augment import rrm
 from assay.data.pairs import PreferencePairs, overlap
-from assay.errors import ConfigError
+from assay.errors import ConfigError, DataError
 from assay.models.adapters import add_lora, merge_in_place
 from assay.models.backbones import cut_layers, initialise_head, set_checkpointing
 from assay.models.features import FeatureCache
 from assay.models.probe import choose_engine
 from assay.models.reward_model import RewardModel
 from assay.stats import LastLayerLaplace
+from assay.train import learnt
+from assay.train.checks import check_examples, check_loss
 from assay.train.encode import EncodeReport, Example, encode, pair_index
 from assay.train.fit import FitResult, Task, fit
+from assay.train.labelled import labelled_report
+from assay.train.objectives import Objective, Readings, make_objective
 from assay.train.plan import FitSettings
 from assay.train.report import HeldoutReport, heldout_report
-from assay.train.tasks import FeatureTask, LossSettings, TreeTask
+from assay.train.tasks import FeatureTask, LossSettings, TreeTask, readings_of
 
 Progress = Callable[[str, int, int, int], None]
 """Called with (stage, done, total, tokens just done)."""
@@ -35,7 +40,10 @@ FROZEN_LAYERS = 0.8
 
 @dataclass(frozen=True)
 class RewardResult:
-    """The model (in its best held-out state), the held-out report and how the fit went."""
+    """The model (in its best held-out state), the held-out report and how the fit went.
+
+    ``objective`` is what the loss learnt besides: annotators' reliabilities, weights of attributes.
+    """
 
     model: RewardModel
     heldout: HeldoutReport
@@ -44,10 +52,15 @@ class RewardResult:
     settings: FitSettings
     encoding: EncodeReport
     shared_prompts: int
+    objective: Mapping[str, Any] | None = None
+    added_pairs: int = 0
     laplace: LastLayerLaplace | None = None
 
     def __str__(self) -> str:
-        return f"{self.heldout}\nbest state at step {self.fit.best_step} of {self.fit.steps}"
+        text = f"{self.heldout}\nbest state at step {self.fit.best_step} of {self.fit.steps}"
+        if self.added_pairs:
+            text += f"\n{self.added_pairs:,} training pairs added by {self.training.augment}"
+        return f"{text}\n{learnt.line(self.objective)}" if self.objective else text
 
 
 def train_reward(
@@ -77,16 +90,16 @@ def train_reward(
     """
     training = training or RewardTraining()
     check_training(training)
-    goes_on = _prepare(model, training)
+    goes_on, width = _prepare(model, training)
     examples, encoding = encode(
         model.renderer, train.comparisons, clusters_of(train), share=not model.encoder
     )
     held, held_encoding = encode(
         model.renderer, heldout.comparisons, clusters_of(heldout), share=not model.encoder
     )
-    if training.loss == "plackett-luce":
-        _check_rankings(examples)
-    settings = resolve(training, examples)
+    check_examples(training, examples, held)
+    added = _added(model, train, training)
+    settings = resolve(training, [*examples, *added])
     fingerprint = {
         **{f.name: getattr(training, f.name) for f in fields(RewardTraining)},
         **asdict(settings),
@@ -97,23 +110,50 @@ def train_reward(
         "threads": torch.get_num_threads(),
     }
     del fingerprint["trackers"]
-    loss = LossSettings(training.loss, training.label_smoothing, training.centering)
-    run = _Run(settings, directory, resume, fingerprint, progress)
-    laplace = None
+    loss = LossSettings(
+        training.loss, training.label_smoothing, training.centering, training.noise_rate or 0.0
+    )
+    objective = make_objective(training, examples, width)
+    run = _Run(settings, directory, resume, fingerprint, progress, objective)
+    everything = [*examples, *added]
     if training.mode == "frozen":
-        result, rewards, laplace = _fit_frozen(model, examples, held, loss, training, run, goes_on)
+        fitted = _fit_frozen(model, everything, held, loss, training, run, goes_on)
     else:
-        result, rewards = _fit_trees(model, examples, held, loss, training, run)
+        fitted = _fit_trees(model, everything, held, loss, training, run)
+    result, own, readings, laplace = fitted
     return RewardResult(
         model=model,
-        heldout=heldout_report(rewards, held, examples, held_encoding),
+        heldout=_report(objective, readings, examples, held_encoding),
         fit=result,
         training=training,
         settings=settings,
         encoding=encoding,
         shared_prompts=overlap(train, heldout),
         laplace=laplace,
+        objective={"loss": training.loss, **objective.record(own, readings)} if objective else None,
+        added_pairs=len(added),
     )
+
+
+def _added(model: RewardModel, train: PreferencePairs, training: RewardTraining) -> list[Example]:
+    """Pairs made from the training data, tokenised."""
+    if training.augment == "none":
+        return []
+    comparisons = rrm(train, ratio=training.augment_ratio, seed=training.seed)
+    added, _ = encode(model.renderer, comparisons, range(len(comparisons)), share=not model.encoder)
+    return added
+
+
+def _report(
+    objective: Objective | None,
+    readings: Readings,
+    train: Sequence[Example],
+    encoding: EncodeReport,
+) -> HeldoutReport:
+    if any(e.preferences for e in readings.examples):
+        return heldout_report(readings.rewards, readings.examples, train, encoding)
+    assert objective is not None
+    return labelled_report(readings, train, encoding, float(objective.scalars["point"].detach()))
 
 
 def check_training(training: RewardTraining) -> None:
@@ -122,23 +162,16 @@ def check_training(training: RewardTraining) -> None:
     Raises:
         ConfigError: If a setting is out of its range or does not fit another.
     """
-    if not 0.0 <= training.label_smoothing < 0.5:
-        raise ConfigError(
-            f"label_smoothing is {training.label_smoothing}; it lies between 0 and 0.5."
-        )
-    if training.loss == "plackett-luce" and training.label_smoothing:
-        raise ConfigError(
-            "label_smoothing has no meaning for loss plackett-luce; use bradley-terry."
-        )
+    check_loss(training)
     if training.mode != "frozen" and (training.layers is not None or training.pooling != "last"):
         raise ConfigError(
             f"layers and pooling are for mode frozen, and the mode is {training.mode}; "
             "leave them out."
         )
-    if training.laplace and (training.mode != "frozen" or training.loss == "plackett-luce"):
+    if training.laplace and (training.mode != "frozen" or training.loss not in GAP_LOSSES):
         raise ConfigError(
             "laplace is the posterior of a frozen model's head under a loss of gaps; leave it out, "
-            "or use --mode frozen without plackett-luce."
+            "or use --mode frozen and loss bradley-terry, margin or scaled."
         )
     if training.mode != "lora" and training.lora_layers is not None:
         raise ConfigError(f"lora_layers is for mode lora, and the mode is {training.mode}.")
@@ -155,24 +188,12 @@ def check_training(training: RewardTraining) -> None:
         raise ConfigError(f"lr is {training.lr}; a learning rate lies between 0 and 10.")
 
 
-def _check_rankings(examples: Sequence[Example]) -> None:
-    unranked = sum(e.ranking is None and not _is_plain_pair(e) for e in examples)
-    if unranked:
-        raise ConfigError(
-            f"loss plackett-luce needs rankings, and {unranked:,} of {len(examples):,} comparisons "
-            "have soft or partial labels; use --loss bradley-terry, which takes them."
-        )
-
-
-def _is_plain_pair(example: Example) -> bool:
-    return len(example.preferences) == 1 and example.preferences[0].probability in (0.5, 1.0)
-
-
-def _prepare(model: RewardModel, training: RewardTraining) -> bool:
+def _prepare(model: RewardModel, training: RewardTraining) -> tuple[bool, int]:
     """Shape the model for its mode: cut and pool, add adapters, or leave it whole.
 
     Returns:
-        Whether the head was trained before and still reads the states it was trained on.
+        Whether the head was trained before and still reads the states it was trained on, and the
+        width of these.
     """
     goes_on = "mode" in model.provenance or "inferred_from" in model.provenance
     checkpointing = training.gradient_checkpointing and training.mode != "frozen"
@@ -196,7 +217,8 @@ def _prepare(model: RewardModel, training: RewardTraining) -> bool:
             **model.provenance,
             "layers": [model.network.config.get_text_config().num_hidden_layers, total],
         }
-    elif training.mode == "lora":
+    width = model.head.in_features
+    if training.mode == "lora":
         add_lora(
             model,
             rank=training.lora_rank,
@@ -208,7 +230,7 @@ def _prepare(model: RewardModel, training: RewardTraining) -> bool:
         set_checkpointing(model.network, True)
         model.train()  # transformers checkpoints in training mode only; dropout is 0
     model.provenance = {**model.provenance, "mode": training.mode}
-    return goes_on
+    return goes_on, width
 
 
 def kept_layers(total: int) -> int:
@@ -251,6 +273,7 @@ def resolve(training: RewardTraining, examples: Sequence[Example]) -> FitSetting
         seed=training.seed,
         precision=training.precision,
         trackers=training.trackers,
+        objective_lr=training.objective_lr,
     )
 
 
@@ -261,21 +284,30 @@ class _Run:
     resume: bool
     fingerprint: dict[str, Any]
     progress: Progress | None
+    objective: Objective | None
 
     def fit(self, task: Task, head: nn.Module) -> FitResult:
+        objective = self.objective
+        heads = nn.ModuleList([head, *([objective.heads] if objective and objective.heads else [])])
+
         def on_step(step: int, total: int, _examples: int, tokens: int) -> None:
             if self.progress:
                 self.progress("train", step, total, tokens)
 
         return fit(
             task,
-            head,
+            heads,
             self.settings,
             directory=self.directory,
             resume=self.resume,
             fingerprint=self.fingerprint,
             on_step=on_step,
+            scalars=objective and objective.scalars,
         )
+
+
+_Fitted = tuple[FitResult, Readings | None, Readings, LastLayerLaplace | None]
+"""The fit, readings of the training responses where wanted, of the held-out ones, a posterior."""
 
 
 def _fit_trees(
@@ -285,16 +317,23 @@ def _fit_trees(
     loss: LossSettings,
     training: RewardTraining,
     run: _Run,
-) -> tuple[FitResult, NDArray[np.float64]]:
-    task = TreeTask(model, train, held, loss, run.settings.token_budget)
+) -> _Fitted:
+    budget, objective = run.settings.token_budget, run.objective
+    task = TreeTask(model, train, held, loss, budget, objective)
     result = run.fit(task, model._callable_head())
+    if task.learner:
+        task.learner.reduce()
     if model.has_adapters:
         merge_in_place(model)
     if training.gradient_checkpointing:
         set_checkpointing(model.network, False)
         model.eval()
-    by_example = dict(task.evaluate(model, 0, 1))
-    return result, np.concatenate([by_example[i] for i in range(len(held))])
+    own = None
+    if objective and objective.needs_training_rewards:
+        again = TreeTask(model, (), train, loss, budget, objective)
+        own = again.readings(again.evaluate(model, 0, 1))
+    readings = task.readings(task.evaluate(model, 0, 1))
+    return result, own, readings, None
 
 
 def _fit_frozen(
@@ -305,28 +344,50 @@ def _fit_frozen(
     training: RewardTraining,
     run: _Run,
     goes_on: bool,
-) -> tuple[FitResult, NDArray[np.float64], LastLayerLaplace | None]:
+) -> _Fitted:
     features = _features(model, [*train, *held], run.progress)
     split = sum(len(e.lengths) for e in train)
     mean = features[:split].mean(0)
     scale = gap_scale(features[:split], train)
     scaled = (features - mean) * scale
+    if not scaled[:split].any():
+        raise DataError(
+            f"all {split:,} training responses have the same features, so there is nothing to "
+            "learn; look at the backbone, or keep more of its --layers."
+        )
     head = nn.Linear(features.shape[1], 1, bias=False)
     if goes_on:
         with torch.no_grad():
             head.weight.copy_(model.head.weight.cpu() / scale)
     else:
         initialise_head(head, run.settings.seed)
-    task = FeatureTask(head, train, scaled[:split], held, scaled[split:], loss, training.l2)
+    task = FeatureTask(
+        head, train, scaled[:split], held, scaled[split:], loss, training.l2, run.objective
+    )
     result = run.fit(task, head)
+    if task.learner is None:
+        fold_head(model, head, scale)
+        laplace = None
+        if training.laplace:
+            laplace = _posterior(model, features[:split], train, training.l2 / scale**2)
+        return result, None, readings_of(held, _rewards(model, features[split:])), laplace
+    learner, objective = task.learner, task.learner.objective
+    learner.reduce()
     fold_head(model, head, scale)
+    objective.shift_rewards(float(head.weight.detach().cpu().numpy()[0] @ (mean * scale)))
+    tables = []
+    for part in (slice(0, split), slice(split, None)):
+        numbers = learner.numbers(torch.from_numpy(scaled[part]).to(head.weight.device))
+        numbers[:, 0] = _rewards(model, features[part])
+        tables.append(numbers)
+    return result, readings_of(train, tables[0]), readings_of(held, tables[1]), None
+
+
+def _rewards(model: RewardModel, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The model's rewards from unscaled features."""
     with torch.no_grad():
-        held_features = torch.from_numpy(features[split:]).to(model.network.device)
-        rewards = model.reward_of(held_features).double().cpu().numpy()
-    laplace = None
-    if training.laplace:
-        laplace = _posterior(model, features[:split], train, training.l2 / scale**2)
-    return result, rewards, laplace
+        rewards = model.reward_of(torch.from_numpy(features).to(model.network.device))
+        return rewards.double().cpu().numpy()
 
 
 def _posterior(
@@ -353,10 +414,13 @@ def gap_scale(features: NDArray[np.float32], examples: Sequence[Example]) -> flo
     """What to multiply features by so that chosen − rejected has mean square 1 per feature.
 
     One number for all features: their directions of large spread stay large, and the L2 penalty
-    means the same whatever the backbone's scale.
+    means the same whatever the backbone's scale. Without pairs it is that of any two responses.
     """
     index = pair_index(examples)
-    square = float(np.mean((features[index.chosen] - features[index.rejected]) ** 2))
+    if len(index.chosen):
+        square = float(np.mean((features[index.chosen] - features[index.rejected]) ** 2))
+    else:
+        square = float(2 * features.var(axis=0).mean())
     return 1.0 / math.sqrt(square) if square > 0 else 1.0
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from assay.atomic import write_json, write_text
-from assay.configs import PairTraining, TrainEnsemble, TrainingRun, TrainReward
+from assay.configs import (
+    SINGLE_LOSSES,
+    LossName,
+    PairTraining,
+    TrainEnsemble,
+    TrainingRun,
+    TrainReward,
+)
 from assay.errors import ConfigError, TrainingError
 from assay.types import Figure
 
@@ -130,16 +137,24 @@ def is_main() -> bool:
 
 def load_data(config: TrainReward | TrainEnsemble) -> tuple[PreferencePairs, PreferencePairs]:
     """Training and held-out pairs, by file or split off by prompt."""
-    return load_split(config, config.seed if config.split_seed is None else config.split_seed)
+    seed = config.seed if config.split_seed is None else config.split_seed
+    return load_split(config, seed, config.loss)
 
 
-def load_split(config: PairTraining, seed: int) -> tuple[PreferencePairs, PreferencePairs]:
-    """The same for any verb that trains on pairs, split by a seed."""
+def load_split(
+    config: PairTraining, seed: int, loss: LossName
+) -> tuple[PreferencePairs, PreferencePairs]:
+    """The same for any verb that trains on pairs, split by a seed, as the loss takes them."""
     from assay.data.pairs import PreferencePairs
 
-    pairs = PreferencePairs.load(config.data, on_bad_row=config.on_bad_row, limit=config.limit)
+    how: Any = {
+        "on_bad_row": config.on_bad_row,
+        "singles": loss in SINGLE_LOSSES,
+        "apart": loss == "annotator",
+    }
+    pairs = PreferencePairs.load(config.data, limit=config.limit, **how)
     if config.heldout:
-        return pairs, PreferencePairs.load(config.heldout, on_bad_row=config.on_bad_row)
+        return pairs, PreferencePairs.load(config.heldout, **how)
     return pairs.split(heldout=config.heldout_fraction, by="prompt", seed=seed)
 
 
@@ -204,6 +219,7 @@ def save_run(
                 "report": str(heldout.report),
             },
             "shared_prompts": result.shared_prompts,
+            "added_pairs": result.added_pairs,
             "dropped": {"train": str(result.encoding), "heldout": str(report.encoding)},
         },
         "training": {
@@ -216,26 +232,31 @@ def save_run(
             "seconds": result.fit.seconds,
         },
     }
+    if result.objective is not None:
+        record["objective"] = result.objective
     save_model(result.model, out, record)
     if result.laplace is not None:
         save_laplace(result.laplace, out)
     write_text(out / "config.toml", resolved_toml(resolved))
     write_json(out / "heldout.json", report.to_dict())
+    if result.objective is not None:
+        write_json(out / "objective.json", result.objective)
     training_curves(result.fit.rows, out / "training.png", report.length_only_accuracy)
-    gap_histogram(report.gaps, out / "gaps.png", report.accuracy)
+    gap_histogram(report.gaps, out / "gaps.png", report.accuracy, report.unit)
     report_page(
         result.fit.rows,
         report.gaps,
         out / "report.png",
         report.accuracy,
         report.length_only_accuracy,
+        unit=report.unit,
     )
     write_text(out / "README.md", model_card(result, record))
     write_manifest(out)
     clear_resume(out)
     if config.push_to_hub:
         push(out, config.push_to_hub)
-    text = f"{train.report}\n{result}\nwritten to {out}"
+    text = "\n".join([str(train.report), str(result), f"written to {out}"])
     if result.shared_prompts:
         text += (
             f"\nwarning: {result.shared_prompts:,} held-out prompts are also in the training data"

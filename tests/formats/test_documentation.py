@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assay.data.pairs import PreferencePairs
-from assay.formats.rows import SHAPES, RowReader, Tally
+from assay.formats.rows import SHAPES, SINGLE_SHAPES, RowReader, Tally
 from assay.formats.votes import VOTE_SHAPES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
@@ -15,6 +15,15 @@ TEXT = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="u
 
 def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("block", blocks("jsonl singles"))
+def test_documented_single_responses_load(tmp_path, block):
+    (tmp_path / "rows.jsonl").write_text(block, encoding="utf-8")
+    pairs = PreferencePairs.load(tmp_path / "rows.jsonl", singles=True)
+    assert len(pairs.comparisons) == block.count("\n")
+    assert len(pairs) == 0
+    assert pairs.report.dropped == {}
 
 
 @pytest.mark.parametrize("block", blocks("jsonl"))
@@ -30,7 +39,11 @@ def test_every_format_is_documented(tmp_path):
     for block in blocks("jsonl"):
         (tmp_path / "rows.jsonl").write_text(block, encoding="utf-8")
         seen.update(PreferencePairs.load(tmp_path / "rows.jsonl").report.formats)
-    assert seen == {shape.name for shape in SHAPES}
+    for block in blocks("jsonl singles"):
+        (tmp_path / "rows.jsonl").write_text(block, encoding="utf-8")
+        pairs = PreferencePairs.load(tmp_path / "rows.jsonl", singles=True)
+        seen.update(pairs.report.formats)
+    assert seen == {shape.name for shape in (*SHAPES, *SINGLE_SHAPES)}
 
 
 @pytest.mark.parametrize("block", blocks("json"))

@@ -293,7 +293,8 @@ def test_texts_without_a_common_prompt():
     [
         (
             {"prompt": "a", "completion": "b", "label": True},
-            "the row has one 'completion' with a 'label' (a KTO row); "
+            "the row has one 'completion' with a 'label' (a KTO row, which losses binary and kto "
+            "take); "
             "a preference needs two responses to one prompt, 'chosen' and 'rejected'.",
         ),
         (

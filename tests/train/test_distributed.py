@@ -153,6 +153,55 @@ def test_two_processes_train_a_head_on_frozen_features(config, start_two, tmp_pa
     assert_same_run(frozen.out, one.directory)
 
 
+def judged(row, number):
+    judgments = [
+        {"annotator": name, "choice": (number + at) % 3 == 0} for at, name in enumerate("xyz")
+    ]
+    judgments = [{**j, "choice": int(j["choice"]), "first_shown": number % 2} for j in judgments]
+    responses = [row["chosen"], row["rejected"]]
+    return [{"prompt": row["prompt"], "responses": responses, "judgments": judgments}]
+
+
+def rated(row, number):
+    return [
+        {
+            "prompt": row["prompt"],
+            "response": row[side],
+            "helpfulness": score,
+            "verbosity": number % 5,
+        }
+        for side, score in (("chosen", 4), ("rejected", number % 4))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("loss", "mode", "rows_of"), [("annotator", "lora", judged), ("regression", "full", rated)]
+)
+def test_two_processes_train_an_objective(
+    config, start_two, tmp_path, gold_pairs, loss, mode, rows_of
+):
+    # more passes than comparisons in some steps, so that parameters go without a gradient of theirs
+    path = tmp_path / "rows.jsonl"
+    rows = [row for number, pair in enumerate(gold_pairs(24)) for row in rows_of(pair, number)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    own = replace(config, data=(str(path),), loss=loss, mode=mode)
+    commands = start_two([*command_line(own), "--loss", loss])
+    one = run(replace(own, out=tmp_path / "one"))
+    wait_for_two(commands)
+    assert_same_run(own.out, one.directory)
+    learnt = [json.loads((d / "objective.json").read_text()) for d in (own.out, one.directory)]
+    for got, wanted in zip(*map(numbers, learnt), strict=True):
+        assert got == pytest.approx(wanted, abs=1e-4)
+
+
+def numbers(record):
+    """All numbers of a record, in order."""
+    if isinstance(record, dict | list):
+        items = record.values() if isinstance(record, dict) else record
+        return [x for item in items for x in numbers(item)]
+    return [record] if isinstance(record, float) else []
+
+
 SLOWLY = """
 import time
 import assay.train.fit as fit

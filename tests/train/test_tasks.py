@@ -14,6 +14,7 @@ from assay.models.features import FeatureCache
 from assay.models.reward_model import RewardModel
 from assay.train.encode import Example, encode, pair_index
 from assay.train.tasks import (
+    LEARNT_GAP,
     FeatureTask,
     HeldoutGaps,
     LossSettings,
@@ -115,6 +116,39 @@ def test_heldout_figures_by_hand():
     assert row["heldout/loss"] == pytest.approx((softplus(-1.5) + softplus(0.25)) / 2)
     assert row["heldout/accuracy"] == 0.5
     assert row["heldout/gap"] == pytest.approx(0.625)
+
+
+def test_losses_for_flipped_labels_by_hand():
+    # gap 1.5, a fifth flipped: Bradley-Terry less a line of slope 0.2 / 0.6
+    corrected = losses([1.0, -0.5], example(), name="noise-corrected", noise_rate=0.2)
+    assert corrected == pytest.approx([softplus(-1.5) - 1.5 / 3])
+    soft = example(Preference(0, 1, probability=0.75))
+    symmetric = 0.75 / (1 + math.exp(1.5)) + 0.25 / (1 + math.exp(-1.5))
+    assert losses([1.0, -0.5], soft, name="symmetric") == pytest.approx([symmetric])
+
+
+def test_a_pair_is_learnt_when_its_gap_is_wide_enough():
+    rewards = torch.tensor([LEARNT_GAP + 1, 0.0, LEARNT_GAP - 1, 0.0], requires_grad=True)
+    settings = LossSettings("noise-corrected", noise_rate=0.3)
+    total = example_losses(rewards, [example(), example(cluster=1)], settings).sum()
+    (slopes,) = torch.autograd.grad(total, rewards)
+    assert slopes[0] == 0
+    assert slopes[2] < 0
+
+
+def test_losses_for_flipped_labels_choose_the_best_state_themselves():
+    head = nn.Linear(1, 1, bias=False)
+    features = np.array([[1.0], [-0.5]], dtype=np.float32)
+    for name in ("symmetric", "noise-corrected", "margin"):
+        settings = LossSettings(name, noise_rate=0.2, centering=9.0)
+        task = FeatureTask(head, [example()], features, [example()], features, settings)
+        row = task.summarise([np.array([1.0, -0.5])])
+        if name == "margin":
+            assert row["heldout/loss"] == pytest.approx(softplus(-1.5))
+            continue
+        assert row["heldout/nll"] == pytest.approx(softplus(-1.5))
+        own = losses([1.0, -0.5], example(), name=name, noise_rate=0.2)
+        assert row["heldout/loss"] == pytest.approx(own[0])
 
 
 # --- through a backbone ---------------------------------------------------------------------------
