@@ -400,7 +400,7 @@ class Select:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Evaluate a reward model on a suite: figures with intervals, baselines and a report."""
+    """Evaluate a reward model on a suite: figures with intervals, baselines, a report."""
 
     run: str | None = field(default=None, metadata={"positional": True})
     """A run directory, a reward-model directory, or a hub name; not with scores."""
@@ -459,7 +459,7 @@ class Compare:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """Audit preference data: agreement, annotators, biases, duplicates, contamination, noise."""
+    """Audit preference data: agreement, annotators, biases, duplicates, noise."""
 
     data: tuple[str, ...] = field(metadata={"positional": True})
     """Files of preferences or votes, directories, or hub names, all audited as one."""
@@ -551,7 +551,7 @@ class Doctor:
 
 @dataclass(frozen=True, kw_only=True)
 class Quickstart:
-    """The whole path on bundled data: train, report, verify, score, and a page to look at."""
+    """The whole path on bundled data: train, report, verify, score, and a page."""
 
     out: Path = Path("runs/quickstart")
     """Run directory to write."""

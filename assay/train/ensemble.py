@@ -141,7 +141,7 @@ def check_ensemble(training: EnsembleTraining, models: int) -> None:
         )
     if training.loss in SINGLE_LOSSES:
         raise ConfigError(
-            f"an ensemble's report compares pairs, and loss {training.loss} takes single responses; "
+            f"an ensemble is measured on pairs, and loss {training.loss} takes single responses; "
             "use a loss of pairs."
         )
     if training.augment != "none" and kind in ("heads", "layers"):
