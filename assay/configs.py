@@ -81,9 +81,7 @@ class RewardTraining:
     nuisance: tuple[Nuisance, ...] = ("position", "length")
     """annotator only: what may move an annotator besides the reward, learned for each."""
     odin_length: float = 1.0
-    """odin only: weight of the two heads' correlations with length."""
-    odin_orthogonality: float = 1.0
-    """odin only: weight of the product of the two heads' weights."""
+    """odin only: weight of the discarded head's prediction of length."""
     good_weight: float = 1.0
     """binary and kto only: weight of the responses labelled good."""
     bad_weight: float = 1.0

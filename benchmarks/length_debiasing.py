@@ -60,6 +60,10 @@ class Settings:
     """Of the bundled questions."""
     rrm_ratio: float = 0.5
     """Added pairs for each training pair."""
+    limit: int | None = None
+    """Use only the first so many bundled questions."""
+    epochs: int | None = None
+    """Passes over the training pairs. Default: 20 in simulation, Assay's own on text."""
     out: Path = RESULTS
     """Directory of the record."""
 
@@ -102,7 +106,8 @@ def simulated(settings: Settings, seed: int) -> Run:
             continue
         sides = (train, train_gold), (heldout, heldout_gold)
         both = [relabelled(p, g) if name == GOLD else p for p, g in sides]
-        training = RewardTraining(epochs=20, lr=1e-2, l2=1e-3, eval_every=23, **changes)
+        epochs = settings.epochs or 20
+        training = RewardTraining(epochs=epochs, lr=1e-2, l2=1e-3, eval_every=23, **changes)
         head = train_head(both[0], both[1], training)
         runs[name] = figures(test.features @ head.weight, test, right)
     print(f"seed {seed}: {runs}", file=sys.stderr)
@@ -157,13 +162,13 @@ def figures(rewards: Floats, part: Part, right: Floats) -> dict[str, float]:
 def text(settings: Settings, seed: int) -> Run:
     """Every system on the bundled questions with labels drawn anew."""
     generator = np.random.default_rng([seed, 240208])
-    train, heldout = (judged_pairs(str(path)) for path in (TRAIN, HELDOUT))
+    train, heldout = (judged_pairs(str(path), settings.limit) for path in (TRAIN, HELDOUT))
     biased = [biased_labels(settings, pairs, generator) for pairs in (train, heldout)]
     runs = {}
     for name, changes in SYSTEMS.items():
         model = RewardModel.from_backbone(settings.backbone)
         ratio: dict[str, Any] = {"augment_ratio": settings.rrm_ratio} if name == "RRM" else {}
-        training = RewardTraining(seed=seed, **changes, **ratio)
+        training = RewardTraining(seed=seed, epochs=settings.epochs, **changes, **ratio)
         data = train if name == GOLD else flipped(train, biased[0])
         result = train_reward(model, data, flipped(heldout, biased[1]), training)
         # gaps are of the biased labels' sides: turned, they are of the gold order's
@@ -177,11 +182,11 @@ def text(settings: Settings, seed: int) -> Run:
     return runs
 
 
-def judged_pairs(path: str) -> PreferencePairs:
+def judged_pairs(path: str, limit: int | None) -> PreferencePairs:
     """The rankings of a file as pairs of their own, better side first, without ties."""
     comparisons = [
         Comparison(c.prompt, (c.responses[p.chosen], c.responses[p.rejected]), (Preference(0, 1),))
-        for c in PreferencePairs.load(path).comparisons
+        for c in PreferencePairs.load(path, limit=limit).comparisons
         for p in c.preferences
         if p.probability != 0.5
     ]

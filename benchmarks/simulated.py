@@ -98,10 +98,11 @@ def train_head(
     fit(task, heads, settings, scalars=objective and objective.scalars)
     learnt = {}
     if task.learner and objective:
-        task.learner.reduce()
         readings = [
             readings_of(part.examples, task.learner.numbers(torch.from_numpy(scaled)))
             for part, scaled in zip((train, heldout), features, strict=True)
         ]
+        objective.finish(readings[0])
+        task.learner.reduce()
         learnt = objective.record(*readings)
     return Head(head.weight.detach().double().numpy()[0] * scale, learnt)

@@ -495,3 +495,89 @@ def test_an_audit_that_misses_something_is_an_error(
     with pytest.raises(TrainingError, match="not as planted: cycles; see the record"):
         audit_speed.run(audit_speed.Settings(repeats=1, signed=0, out=tmp_path))
     assert (tmp_path / "audit_speed.json").exists()
+
+
+# --- simulated judgments --------------------------------------------------------------------------
+
+
+def test_annotator_recovery_compares_systems_on_the_same_judgments(
+    script: Callable[[str], ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recovery = script("annotator_recovery")
+    recovery.run(recovery.Settings(pairs=64, raters=1, features=4, seeds=2, epochs=2, out=tmp_path))
+    record = json.loads((tmp_path / "annotator_recovery.json").read_text())
+    assert [run["seed"] for run in record["runs"]] == [0, 1]
+    for run in record["runs"]:
+        assert set(run["accuracy"]) == {
+            "judgments one by one",
+            "majority vote",
+            "share of votes",
+            "annotator-aware",
+            "reliabilities told",
+        }
+        assert {name: true for name, (true, _) in run["annotators"].items()} == {
+            f"{level}-0": level for level in recovery.LEVELS
+        }
+    said = capsys.readouterr().out
+    assert "| majority vote " in said
+    assert "rank correlation " in said
+
+
+def test_votes_are_counted_by_pair(script: Callable[[str], ModuleType]) -> None:
+    import numpy as np
+
+    recovery, simulated = script("annotator_recovery"), script("simulated")
+    preference = recovery.Preference
+    said = [preference(0, 1), preference(1, 0), preference(1, 0), preference(0, 1)]
+    examples = [simulated.pair(p, cluster) for p, cluster in zip(said, (0, 0, 0, 1), strict=True)]
+    part = simulated.Part(examples, np.arange(8, dtype=np.float32)[:, None])
+    for hard, probability in ((True, 1.0), (False, 2 / 3)):
+        voted = recovery.voted(part, hard)
+        labels = [(p.chosen, p.probability) for e in voted.examples for p in e.preferences]
+        assert labels == [(1, pytest.approx(probability)), (0, 1.0)]
+        assert voted.features[:, 0].tolist() == [0, 1, 6, 7]
+
+
+def test_length_debiasing_runs_on_features_and_on_text(
+    script: Callable[[str], ModuleType],
+    tiny_backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    length = script("length_debiasing")
+    settings = length.Settings(
+        seeds=2,
+        text_seeds=1,
+        pairs=64,
+        limit=6,
+        epochs=1,
+        backbone=str(tiny_backbone),
+        out=tmp_path,
+    )
+    length.run(settings)
+    record = json.loads((tmp_path / "length_debiasing.json").read_text())
+    assert len(record["simulated"]) == 2
+    assert set(record["text"][0]) == set(length.SYSTEMS)
+    assert set(record["simulated"][0]) == set(length.SYSTEMS) - {"RRM"}
+    assert "correlation with length" in capsys.readouterr().out
+
+
+def test_biased_labels_turn_pairs_whose_worse_side_is_longer(
+    script: Callable[[str], ModuleType],
+) -> None:
+    import numpy as np
+
+    length = script("length_debiasing")
+    pairs = length.judged_pairs(str(length.TRAIN), None)
+    assert len(pairs) > 1600
+    settings = length.Settings(text_bias=3.0)
+    turned = length.biased_labels(settings, pairs, np.random.default_rng(0))
+    gaps = [len(length.words(p.chosen)) - len(length.words(p.rejected)) for p in pairs]
+    assert np.mean(np.array(gaps)[turned]) < -10 < np.mean(np.array(gaps)[~turned])
+    biased = length.flipped(pairs, turned)
+    sides = [(p.chosen, p.rejected) for p in biased]
+    for (chosen, rejected), pair, is_turned in zip(sides, pairs, turned, strict=True):
+        assert (chosen == pair.rejected) == is_turned
+        assert (rejected == pair.chosen) == is_turned

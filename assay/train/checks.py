@@ -34,7 +34,6 @@ OWN_SETTINGS: dict[str, tuple[LossName, ...]] = {
     "annotator_prior": ("annotator",),
     "nuisance": ("annotator",),
     "odin_length": ("odin",),
-    "odin_orthogonality": ("odin",),
     "good_weight": LABELLED_LOSSES,
     "bad_weight": LABELLED_LOSSES,
     "attributes": RATED_LOSSES,
@@ -76,10 +75,7 @@ def check_loss(training: RewardTraining) -> None:
             f"annotator_prior is {right:g} right and {wrong:g} wrong; both are more than 0, and "
             "right is the larger, or nothing tells reliable annotators from adversaries."
         )
-    for name in ("odin_length", "odin_orthogonality"):
-        if not 0 <= getattr(t, name) < np.inf:
-            raise ConfigError(f"{name} is {getattr(t, name)}; it is 0 or more.")
-    for name in ("good_weight", "bad_weight"):
+    for name in ("odin_length", "good_weight", "bad_weight"):
         if not 0 < getattr(t, name) < np.inf:
             raise ConfigError(f"{name} is {getattr(t, name)}; it is more than 0.")
     if not 0 < t.objective_lr < 10:

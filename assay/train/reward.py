@@ -321,10 +321,6 @@ def _fit_trees(
     budget, objective = run.settings.token_budget, run.objective
     task = TreeTask(model, train, held, loss, budget, objective)
     result = run.fit(task, model._callable_head())
-    if task.learner:
-        task.learner.reduce()
-    if model.has_adapters:
-        merge_in_place(model)
     if training.gradient_checkpointing:
         set_checkpointing(model.network, False)
         model.eval()
@@ -332,6 +328,11 @@ def _fit_trees(
     if objective and objective.needs_training_rewards:
         again = TreeTask(model, (), train, loss, budget, objective)
         own = again.readings(again.evaluate(model, 0, 1))
+        objective.finish(own)
+    if task.learner:
+        task.learner.reduce()
+    if model.has_adapters:
+        merge_in_place(model)
     readings = task.readings(task.evaluate(model, 0, 1))
     return result, own, readings, None
 
@@ -372,15 +373,14 @@ def _fit_frozen(
             laplace = _posterior(model, features[:split], train, training.l2 / scale**2)
         return result, None, readings_of(held, _rewards(model, features[split:])), laplace
     learner, objective = task.learner, task.learner.objective
+    numbers = learner.numbers(torch.from_numpy(scaled).to(head.weight.device))
+    own = readings_of(train, numbers[:split])
+    objective.finish(own)
     learner.reduce()
     fold_head(model, head, scale)
     objective.shift_rewards(float(head.weight.detach().cpu().numpy()[0] @ (mean * scale)))
-    tables = []
-    for part in (slice(0, split), slice(split, None)):
-        numbers = learner.numbers(torch.from_numpy(scaled[part]).to(head.weight.device))
-        numbers[:, 0] = _rewards(model, features[part])
-        tables.append(numbers)
-    return result, readings_of(train, tables[0]), readings_of(held, tables[1]), None
+    numbers[split:, 0] = _rewards(model, features[split:])
+    return result, own, readings_of(held, numbers[split:]), None
 
 
 def _rewards(model: RewardModel, features: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ def make_objective(
         case "annotator":
             return Annotators.of(examples, t.nuisance, t.annotator_prior)
         case "odin":
-            return Odin.of(width, examples, t.odin_length, t.odin_orthogonality)
+            return Odin.of(width, examples, t.odin_length)
         case "binary" | "kto":
             return Labels.of(t.loss, examples, t.good_weight, t.bad_weight)
         case "regression":

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from assay.configs import Nuisance
@@ -133,7 +133,6 @@ class Annotators(Objective):
         rewards: Float[Tensor, "R"],
         outputs: Float[Tensor, "R E"],
         examples: Sequence[Example],
-        head: nn.Module,
     ) -> Tensor:
         """Minus the log-prior of all annotators, spread over the training judgments."""
         a, (right, wrong) = self.scalars["reliability"], self.prior

@@ -42,7 +42,10 @@ class Objective(nn.Module):
     """
 
     needs_training_rewards = False
-    """Whether ``record`` wants the rewards of the training responses."""
+    """Whether ``finish`` and ``record`` want the rewards of the training responses."""
+
+    keeps_head = False
+    """Whether a combination of its outputs is added to the reward head, or stands in its place."""
 
     def __init__(self, scalars: Mapping[str, Tensor], heads: nn.Linear | None = None):
         super().__init__()
@@ -63,7 +66,7 @@ class Objective(nn.Module):
         return outputs
 
     def combination(self) -> Float[Tensor, "E"] | None:
-        """Weights of its outputs that give the reward; None where the reward has a head."""
+        """Weights of its outputs in the reward; None where the reward head is all of it."""
         return None
 
     def losses(
@@ -80,10 +83,12 @@ class Objective(nn.Module):
         rewards: Float[Tensor, "R"],
         outputs: Float[Tensor, "R E"],
         examples: Sequence[Example],
-        head: nn.Module,
     ) -> Tensor:
         """What training adds: one value a comparison, or one for all of them."""
         return rewards.new_zeros(())
+
+    def finish(self, train: Readings) -> None:
+        """Set what is computed over all training comparisons at the end, not trained."""
 
     def shift_rewards(self, shift: float) -> None:
         """Follow rewards that have all been moved by a constant."""
@@ -144,8 +149,9 @@ class Learner(nn.Module):
         self.scorer = scorer
         self.objective = objective
         self.centre = centre
+        self.reduced = False
         object.__setattr__(self, "head", head)  # a part of the scorer, registered there
-        if objective.combination() is not None:
+        if objective.combination() is not None and not objective.keeps_head:
             head.requires_grad_(False)  # the reward is made of other heads until the end
 
     head: nn.Module
@@ -154,7 +160,7 @@ class Learner(nn.Module):
         """One loss a comparison."""
         rewards, outputs = self.read(inputs)
         losses = self.objective.losses(rewards, outputs, examples)
-        losses = losses + self.objective.penalty(rewards, outputs, examples, self.head)
+        losses = losses + self.objective.penalty(rewards, outputs, examples)
         if self.centre:
             pairs = pair_batch(rewards, examples)
             losses = losses + self.centre * pairs.mean(centering(pairs.chosen, pairs.rejected))
@@ -167,11 +173,14 @@ class Learner(nn.Module):
         features = scorer.features(inputs)
         with torch.autocast(features.device.type, enabled=False):
             outputs = self.objective.outputs(features.float())
-            combination = self.objective.combination()
+            combination = None if self.reduced else self.objective.combination()
             if combination is None:
                 return scorer.reward_of(features), outputs
-            # the combination is learnt from preferences, the outputs from what they predict
-            return outputs.detach() @ combination, outputs
+            # preferences teach the combination; outputs learn only what they are to predict
+            rewards = outputs.detach() @ combination
+            if self.objective.keeps_head:
+                rewards = rewards + scorer.reward_of(features)
+            return rewards, outputs
 
     def numbers(self, inputs: Any) -> NDArray[np.float64]:
         """Rewards and other outputs as columns, ``(R, 1 + E)``, without gradients."""
@@ -180,14 +189,17 @@ class Learner(nn.Module):
             return torch.cat([rewards[:, None], outputs], 1).double().cpu().numpy()
 
     def reduce(self) -> None:
-        """Write the combination of the other heads, if it is the reward, into the reward head."""
+        """Write the combination of the other heads into the reward head, once, at the end."""
         combination = self.objective.combination()
         if combination is None:
             return
-        assert self.objective.heads is not None
-        head: Any = self.head
+        heads, head = self.objective.heads, self.head
+        assert heads is not None
+        old: Any = head
         with torch.no_grad():
-            head.weight.copy_(combination[None] @ self.objective.heads.weight)
-            if head.bias is not None:
-                head.bias.copy_(combination @ self.objective.heads.bias)
+            kept = float(self.objective.keeps_head)
+            old.weight.copy_(kept * old.weight + combination[None] @ heads.weight)
+            if old.bias is not None and heads.bias is not None:
+                old.bias.copy_(kept * old.bias + combination @ heads.bias)
         head.requires_grad_(True)
+        self.reduced = True

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from assay.errors import ConfigError
 from assay.train.batch import per_response
@@ -86,7 +86,6 @@ class Labels(Objective):
         rewards: Float[Tensor, "R"],
         outputs: Float[Tensor, "R E"],
         examples: Sequence[Example],
-        head: nn.Module,
     ) -> Tensor:
         """What keeps KTO's reference at the mean reward; it moves nothing else."""
         if self.loss == "binary":

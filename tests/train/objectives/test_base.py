@@ -46,14 +46,15 @@ def test_a_combination_is_the_reward_and_ends_as_the_head(features, examples):
     heads = learner.objective.heads
     torch.testing.assert_close(outputs, heads(features))
     torch.testing.assert_close(rewards, 2 * outputs[:, 0] - outputs[:, 1])
+    numbers = learner.numbers(features)
+    np.testing.assert_allclose(numbers[:, 0], rewards.detach().numpy(), rtol=1e-6)
+    np.testing.assert_allclose(numbers[:, 1:], outputs.detach().numpy(), rtol=1e-6)
     learner.reduce()
     assert head.weight.requires_grad
     # the head has no bias: it adds the same to every reward
     shift = 2 * heads.bias[0] - heads.bias[1]
     torch.testing.assert_close(head(features).squeeze(-1) + shift, rewards)
-    numbers = learner.numbers(features)
-    np.testing.assert_allclose(numbers[:, 0], rewards.detach().numpy(), rtol=1e-6)
-    np.testing.assert_allclose(numbers[:, 1:], outputs.detach().numpy(), rtol=1e-6)
+    torch.testing.assert_close(learner.read(features)[0] + shift, rewards)
 
 
 def test_a_head_with_a_bias_gets_the_combined_bias(features):

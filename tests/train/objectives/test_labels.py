@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from assay.configs import RewardTraining
 from assay.errors import ConfigError
@@ -65,7 +64,7 @@ def test_losses_by_hand(simulated):
             objective.scalars["point"].fill_(0.3)
         wanted = formula(rewards, labels, point) * torch.tensor([2.0, 0.5])
         torch.testing.assert_close(objective.losses(rewards, nothing, examples), wanted)
-        penalty = objective.penalty(rewards, nothing, examples, nn.Linear(1, 1))
+        penalty = objective.penalty(rewards, nothing, examples)
         follows = (rewards - 0.3) ** 2 / 2
         torch.testing.assert_close(penalty, follows if loss == "kto" else torch.zeros(()))
         objective.shift_rewards(1.0)
@@ -81,7 +80,7 @@ def test_no_gradient_flows_through_ktos_reference(simulated):
         losses.sum(), [objective.scalars["point"]], allow_unused=True, retain_graph=True
     )
     assert gradient is None
-    penalty = objective.penalty(rewards, torch.zeros(2, 0), examples, nn.Linear(1, 1))
+    penalty = objective.penalty(rewards, torch.zeros(2, 0), examples)
     assert torch.autograd.grad(penalty.sum(), rewards, allow_unused=True)[0] is None
 
 
