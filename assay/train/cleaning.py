@@ -21,7 +21,7 @@ from assay.models.probe import choose_engine
 from assay.models.reward_model import RewardModel
 from assay.models.views import View, check_views, deepest_first
 from assay.stats import FlipModel
-from assay.train.crossfit import CrossFit, cross_fit
+from assay.train.crossfit import CrossFit, check_cross_fit, cross_fit
 from assay.train.encode import EncodeReport, Example, pair_index
 from assay.train.ensemble import cached_features, encode_pairs, head_plan, view_scales
 from assay.train.reward import FROZEN_LAYERS, Progress, resolve
@@ -89,6 +89,7 @@ def check_labels(
     model.set_engine(choose_engine(model, cleaning.engine, gradients=False))
     cut_layers(model.network, max(view.layer for view in views))
     examples, encoding = encode_pairs(model, pairs)
+    check_cross_fit(examples, cleaning.folds, cleaning.rounds)  # before the backbone reads it all
     tokens = [t for e in examples for t in e.tokens]
     features = cached_features(model, tokens, views, progress)
     scaled = (features - features.mean(0)) * view_scales(model, features, examples, views)

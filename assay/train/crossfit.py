@@ -53,30 +53,23 @@ def cross_fit(
 
     The first round trains on the Bradley-Terry loss. Its out-of-fold gaps say how often labels are
     flipped, and each further round goes on with the loss that allows for that
-    (``flipped_bradley_terry``), so that no flipped label pulls a head as far as its gap. Of other
-    folds' labels a head learns two numbers, the rate and the temperature; no held-out pair chooses
-    its state: that is the one of the lowest objective on its own comparisons.
+    (``flipped_bradley_terry``), so that no flipped label pulls a head as far as its gap. Of the
+    labels a head leaves out it learns that one number; they do not choose its state either, which
+    is that of the lowest objective on what the heads do see.
 
     Args:
-        plan: What each member sees and how it weighs comparisons; its heads are multiplied by the
-            folds.
+        plan: What each member sees and how it weighs comparisons; each becomes as many heads as
+            there are folds.
         settings: Of the fit; gradients are not clipped.
         rounds: 1 trains on the Bradley-Terry loss alone.
 
     Raises:
         ConfigError: If there are fewer than two folds, or no round.
-        DataError: If there are fewer prompts than folds, no pair has a side to take, or the heads
+        DataError: If there are fewer prompts than folds, no label with a side to take, or the heads
             learned nothing.
     """
-    clusters = [e.cluster for e in examples]
-    _check(folds, rounds, len(set(clusters)))
-    index = pair_index(examples)
-    sided = int((index.probability != 0.5).sum())
-    if not sided:
-        raise DataError(
-            f"All {len(index.probability):,} pairs are ties, which take no side to be wrong about; "
-            "give data with preferences."
-        )
+    check_cross_fit(examples, folds, rounds)
+    clusters, index = [e.cluster for e in examples], pair_index(examples)
     members = len(plan.mask)
     fold = np.stack([fold_of(clusters, folds, seed + m) for m in range(members)], axis=1)
     whole = leave_out(plan, fold, folds)
@@ -91,12 +84,37 @@ def cross_fit(
         gaps = _out_of_fold(task, index, fold, folds)
         if not np.any(gaps):
             raise DataError(
-                f"The heads reward both responses of all {len(gaps):,} pairs alike: the features "
-                "do not vary, or every label has weight 0; look at the data and --layers."
+                f"The heads reward both responses of all {len(gaps):,} pairs alike, for the "
+                "features do not vary; look at the data, the backbone and --layers."
             )
         flips = FlipModel.fit(gaps.mean(axis=1), index.probability)
         task.rate = flips.rate
     return CrossFit(gaps, flips, fold, tuple(fits))
+
+
+def check_cross_fit(examples: Sequence[Example], folds: int, rounds: int) -> None:
+    """Refuse what cannot be cross-fitted.
+
+    Raises:
+        ConfigError: If there are fewer than two folds, or no round.
+        DataError: If there are fewer prompts than folds, or nothing but ties and weights of 0.
+    """
+    if folds < 2:
+        raise ConfigError(f"folds is {folds}; leaving one out takes at least 2.")
+    if rounds < 1:
+        raise ConfigError(f"rounds is {rounds}; it is at least 1.")
+    prompts = len({e.cluster for e in examples})
+    if prompts < folds:
+        raise DataError(
+            f"folds is {folds} and there are {prompts} prompts; every fold needs one: lower "
+            "--folds or give more data."
+        )
+    labels = [p for e in examples for p in e.preferences]
+    if not any(p.weight for p in labels if p.probability != 0.5):
+        raise DataError(
+            f"All {len(labels):,} pairs are ties, which take no side to be wrong about, or weigh "
+            "0; give data with preferences."
+        )
 
 
 def leave_out(plan: HeadPlan, fold: NDArray[np.int64], folds: int) -> HeadPlan:
@@ -156,15 +174,3 @@ def _out_of_fold(task: HeadsTask, index: PairIndex, fold: NDArray[np.int64], fol
         every = task.heads(task.gaps.to(task.heads.weight.device)).double().cpu().numpy()
     head = np.arange(fold.shape[1]) * folds + fold[index.example]
     return np.asarray(np.take_along_axis(every, head, axis=1))
-
-
-def _check(folds: int, rounds: int, prompts: int) -> None:
-    if folds < 2:
-        raise ConfigError(f"folds is {folds}; leaving one out takes at least 2.")
-    if rounds < 1:
-        raise ConfigError(f"rounds is {rounds}; it is at least 1.")
-    if prompts < folds:
-        raise DataError(
-            f"folds is {folds} and there are {prompts} prompts; every fold needs one: lower "
-            "--folds or give more data."
-        )

@@ -204,5 +204,8 @@ def test_what_cannot_be_cross_fitted_is_said(made) -> None:
     ties = [replace(e, preferences=(Preference(0, 1, 0.5),)) for e in data.examples]
     with pytest.raises(DataError, match="All 8 pairs are ties, which take no side"):
         fitted(ties, data.features)
+    light = [replace(e, preferences=(Preference(0, 1, weight=0.0),)) for e in data.examples]
+    with pytest.raises(DataError, match="or weigh 0; give data with preferences"):
+        fitted(light, data.features)
     with pytest.raises(DataError, match="reward both responses of all 8 pairs alike"):
         fitted(data.examples, np.zeros_like(data.features))
