@@ -14,11 +14,11 @@ from typing import Any
 
 CSS = """
 :root{--ink:#1c2024;--soft:#5b6470;--line:#e3e6ea;--back:#fff;--panel:#f6f7f9;--model:#0072b2;
---length:#d55e00;--text:#009e73;--grey:#8a9099;--third:#aa4499;--fourth:#8c6d00;
+--length:#d55e00;--text:#009e73;--grey:#8a9099;--third:#aa4499;--fourth:#8c6d00;--bad:#b3261e;
 color-scheme:light dark}
 @media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a3abb5;--line:#33383f;--back:#15181c;
 --panel:#1d2126;--model:#56b4e9;--length:#f0894a;--text:#3fc79f;--grey:#868d97;
---third:#e08fd3;--fourth:#d8b64a}}
+--third:#e08fd3;--fourth:#d8b64a;--bad:#f28b82}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--back);color:var(--ink);font:16px/1.55 system-ui,sans-serif;
 overflow-wrap:anywhere}
@@ -30,8 +30,12 @@ p{margin:8px 0 16px;max-width:68ch}
 .head{font-size:2.6rem;font-weight:650;letter-spacing:-.02em;margin:20px 0 0;line-height:1.15}
 .head small{font-size:1rem;font-weight:400;color:var(--soft);letter-spacing:0;display:block}
 .partial{border-left:4px solid var(--length);padding:8px 14px;background:var(--panel)}
+.finding{border-left:4px solid var(--line);padding:2px 14px;margin:12px 0}
+.finding p{margin:2px 0}.finding small{color:var(--soft);display:block}
+.finding.problem{border-color:var(--bad)}.finding.warning{border-color:var(--length)}
+.finding.ok{border-color:var(--text)}
 figure{margin:16px 0}
-.box{overflow-x:auto}
+.box{overflow-x:auto}.box+.box{margin-top:18px}
 svg{max-width:100%;height:auto;display:block}
 svg.wide{min-width:600px}svg.square{min-width:300px}
 svg text{fill:var(--ink);font:12px system-ui,sans-serif}
@@ -70,7 +74,8 @@ pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--panel);padding:
 font:13px/1.5 ui-monospace,monospace;margin:6px 0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 20px;font-size:.9rem}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-@media (max-width:560px){main{padding:20px 14px 60px}.head{font-size:2rem}dl{display:block}
+@media (max-width:560px){main{padding:20px 14px 60px}.head{font-size:2rem}
+tbody th{white-space:normal;min-width:8em}dl{display:block}
 dd{margin:0 0 8px}}
 """
 
