@@ -209,15 +209,15 @@ SELECTORS = {
 def worlds_figure(record: Mapping[str, Any]) -> Figure:
     """Gold over the KL of best-of-n in each world, bands over the seeds."""
     figure = Figure(figsize=(10, 9.4), layout="constrained")
-    axes = figure.subplots(3, 2, sharex=True, sharey="row").ravel()
+    axes = figure.subplots(3, 2, sharex=True).ravel()
     for ax, (setting, ensemble, title) in zip(axes, PANELS, strict=True):
         lines = {
             name: record["rows"][f"{setting} | {ensemble} | {name}"]["gold"] for name in SELECTORS
         }
         draw_world(ax, record["n"], lines, title)
-    bottom = min(min(line.get_ydata()) for ax in axes[:4] for line in ax.get_lines())
-    for ax in axes[:4]:
-        ax.set_ylim(bottom - 1.2, 2.2)
+    for ax in axes[1:4]:
+        ax.sharey(axes[0])
+    axes[5].sharey(axes[4])
     for ax in axes[::2]:
         ax.set_ylabel("gold, in standard deviations")
     for ax in axes[4:]:

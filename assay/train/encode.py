@@ -32,11 +32,11 @@ class Example:
     ranking: tuple[tuple[int, ...], ...] | None
     lengths: tuple[int, ...]
     cluster: int
+    number: int = 0
+    """Which of the comparisons that were encoded it is."""
     annotator: str | None = None
     first_shown: int | None = None
     ratings: Ratings | None = None
-    number: int = 0
-    """Which of the comparisons that were encoded it is."""
 
     @property
     def weight(self) -> float:
