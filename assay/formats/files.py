@@ -26,6 +26,8 @@ OnBadLine = Callable[[int, DataError], None]
 
 _JSON_SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 _SUFFIXES = (*_JSON_SUFFIXES, ".parquet")
+WRITTEN_SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
+"""How the names of files end that ``write_rows`` writes."""
 _READ_BY_DATASETS = (*_SUFFIXES, ".csv", ".arrow")
 _PICKLE_SUFFIXES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib")
 _FORMATS = "JSON Lines (.jsonl, .json, also with .gz) or Parquet (.parquet)"
@@ -76,13 +78,29 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
     A Parquet file is put together in memory, since its columns need every row's type.
     """
     path = Path(path)
-    if not path.name.endswith((".jsonl", ".jsonl.gz", ".parquet")):
-        raise DataError(
-            f"{path} cannot be written: its name must end in .jsonl, .jsonl.gz or .parquet."
-        )
+    check_writable(path)
     write = _write_parquet if path.suffix == ".parquet" else _write_json
     with saved(path) as temporary:
         return write(temporary, rows, path)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that ``write_rows`` cannot write.
+
+    Raises:
+        DataError: If its name has no suffix that says how.
+    """
+    if not path.name.endswith(WRITTEN_SUFFIXES):
+        raise DataError(
+            f"{path} cannot be written: its name must end in .jsonl, .jsonl.gz or .parquet."
+        )
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths are one file: by name, through links, or by a hard link."""
+    if one.resolve() == other.resolve():
+        return True
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 @contextmanager

@@ -207,9 +207,7 @@ def _curve(style: str, points: Sequence[tuple[float, float, float, float]]) -> l
     ]
 
 
-def bars_chart(
-    title: str, edges: Sequence[float], counts: Sequence[int], xlabel: str, ylabel: str
-) -> str:
+def bars_chart(title: str, edges: Sequence[float], counts: Sequence[int], xlabel: str) -> str:
     """A histogram: a bar from each edge to the next, as high as its count."""
     height, left, top, bottom = 300.0, 62.0, 12.0, 246.0
     highest = float(max([*counts, 1]))
@@ -234,7 +232,6 @@ def bars_chart(
             "</rect>"
         )
     parts.append(_text((left + WIDTH) / 2, height - 10, xlabel))
-    parts.append(_text(left, height - 10, ylabel, "start"))
     return _svg(title, WIDTH, height, parts)
 
 

@@ -13,7 +13,13 @@ import numpy as np
 from assay.configs import BestOfN, Score
 from assay.errors import ConfigError, ContractError, DataError
 from assay.formats.fields import RowError
-from assay.formats.files import numbering, read_rows, write_rows
+from assay.formats.files import (
+    check_writable,
+    is_same_file,
+    numbering,
+    read_rows,
+    write_rows,
+)
 from assay.formats.rows import shape_of
 from assay.types import Comparison, Conversation, Scorer, Scores, json_number
 
@@ -136,10 +142,7 @@ def _run(config: Score, finish: Callable[[Row, Scores], dict[str, Any]]) -> Scor
     from assay.progress import progress_bars
     from assay.score.scorer import load_scorer
 
-    if config.input.resolve() == config.output.resolve():
-        raise ConfigError(
-            f"--input and --output are the same file {config.input}; name another output."
-        )
+    check_output(config.input, config.output)
     if config.threads:
         torch.set_num_threads(config.threads)
     scorer = load_scorer(
@@ -153,6 +156,17 @@ def _run(config: Score, finish: Callable[[Row, Scores], dict[str, Any]]) -> Scor
     with progress_bars() as progress:
         write_rows(config.output, _scored_rows(scorer, config.input, finish, totals, progress))
     return ScoredFile(str(config.output), **totals, verified=scorer.contract.verified)
+
+
+def check_output(source: Path, target: Path) -> None:
+    """Refuse to write what is read, or a file that cannot be written.
+
+    Raises:
+        AssayError: With one sentence.
+    """
+    if is_same_file(source, target):
+        raise ConfigError(f"--input and --output are the same file {source}; name another output.")
+    check_writable(target)
 
 
 def _scored_rows(
@@ -189,7 +203,7 @@ def _scored_rows(
         raise DataError(f"{source} holds no rows; there is nothing to score.")
 
 
-def name_row(message: str, owners: list[int], place: str) -> str:
+def name_row(message: str, owners: Sequence[int], place: str) -> str:
     """``Conversation 7: …`` as ``FILE line N: …``."""
     head, _, rest = message.partition(": ")
     number = head.removeprefix("Conversation ")

@@ -5,7 +5,7 @@ Letters: B responses · N rows · P pairs of responses of one row · M members �
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from assay.configs import Select, SelectionMethod
 from assay.errors import ConfigError, ContractError, DataError
 from assay.formats.files import numbering, read_rows, write_rows
-from assay.score.files import name_row, row_conversations
+from assay.score.files import check_output, name_row, row_conversations
 from assay.stats import (
     LastLayerLaplace,
     Picks,
@@ -111,40 +111,19 @@ def run(config: Select) -> SelectedFile:
         raise DataError(f"{config.input} holds no rows; there is nothing to choose from.")
     unit = f"{config.input} {numbering(config.input)}"
     conversations = [_conversations(row, f"{unit} {line}") for line, row in numbered]
-    read: Read | None = None
+    read = None
     if config.method != "random":
-        from assay.progress import progress_bars
-
-        owners = [
+        lines = [
             line for (line, _), group in zip(numbered, conversations, strict=True) for _ in group
         ]
-        with progress_bars() as progress:
-            try:
-                read = read_responses(config, [c for g in conversations for c in g], progress)
-            except ContractError as error:
-                raise ContractError(name_row(str(error), owners, unit)) from error
+        read = _read(config, [c for group in conversations for c in group], lines, unit)
     usable = None if read is None else read.usable
     candidates = candidates_of(conversations, usable)
     if not len(candidates.row):
         raise DataError(f"No row of {config.input} has two different responses that fit.")
     candidates, picks = choose(config, candidates, read)
-    write_rows(
-        config.output,
-        (
-            {
-                **numbered[candidates.row[index]][1],
-                "selection": {
-                    "method": config.method,
-                    "rank": rank,
-                    "score": None if config.method == "random" else float(score),
-                    "pair": candidates.place[index].tolist(),
-                },
-            }
-            for rank, (index, score) in enumerate(
-                zip(picks.indexes.tolist(), picks.scores.tolist(), strict=True), start=1
-            )
-        ),
-    )
+    rows = [row for _, row in numbered]
+    write_rows(config.output, _selected(config.method, rows, candidates, picks))
     return SelectedFile(
         output=str(config.output),
         method=config.method,
@@ -157,16 +136,43 @@ def run(config: Select) -> SelectedFile:
     )
 
 
+def _read(
+    config: Select, conversations: Sequence[Conversation], lines: Sequence[int], unit: str
+) -> Read:
+    """What the run says of all responses, with progress; errors name the line."""
+    from assay.progress import progress_bars
+
+    with progress_bars() as progress:
+        try:
+            return read_responses(config, conversations, progress)
+        except ContractError as error:
+            raise ContractError(name_row(str(error), lines, unit)) from error
+
+
+def _selected(
+    method: SelectionMethod,
+    rows: Sequence[Mapping[str, Any]],
+    candidates: Candidates,
+    picks: Picks,
+) -> Iterator[dict[str, Any]]:
+    """The chosen rows in order, each with what was chosen of it and why."""
+    for rank, index in enumerate(picks.indexes.tolist(), start=1):
+        selection = {
+            "method": method,
+            "rank": rank,
+            "score": None if method == "random" else float(picks.scores[rank - 1]),
+            "pair": candidates.place[index].tolist(),
+        }
+        yield {**rows[candidates.row[index]], "selection": selection}
+
+
 def check_selection(config: Select) -> None:
     """Refuse settings that cannot work.
 
     Raises:
-        ConfigError: With one sentence.
+        AssayError: With one sentence.
     """
-    if config.input.resolve() == config.output.resolve():
-        raise ConfigError(
-            f"--input and --output are the same file {config.input}; name another output."
-        )
+    check_output(config.input, config.output)
     if config.count < 1:
         raise ConfigError(f"count is {config.count}; it is at least 1.")
     if not np.isfinite(config.diversity) or config.diversity < 0:

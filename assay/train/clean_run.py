@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 from assay.atomic import write_json, write_text
 from assay.configs import Clean
 from assay.errors import ConfigError, DataError
-from assay.formats.files import write_rows
+from assay.formats.files import WRITTEN_SUFFIXES, check_writable, is_same_file, write_rows
 
 if TYPE_CHECKING:
     from assay.train.cleaning_report import CleaningReport
-
-SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def run(config: Clean) -> CleanedFile:
 
 def beside(out: Path, ending: str) -> Path:
     """A file of the run beside the new one: ``clean.jsonl`` has ``clean.report.html``."""
-    suffix = next(s for s in SUFFIXES if out.name.endswith(s))
+    suffix = next(s for s in WRITTEN_SUFFIXES if out.name.endswith(s))
     return out.with_name(f"{out.name.removesuffix(suffix)}.{ending}")
 
 
@@ -95,10 +93,9 @@ def check_files(config: Clean) -> None:
     """Refuse a new file that cannot be written, or that would change what is read.
 
     Raises:
-        ConfigError: With one sentence.
+        AssayError: With one sentence.
     """
-    if not config.out.name.endswith(SUFFIXES):
-        raise ConfigError(f"--out {config.out} must end in .jsonl, .jsonl.gz or .parquet.")
+    check_writable(config.out)
     if config.out.is_dir():
         raise ConfigError(f"--out {config.out} is a directory; name a file in it.")
     names = ("report.html", "report.json", "config.toml")
@@ -110,7 +107,7 @@ def check_files(config: Clean) -> None:
                 "place, name a file elsewhere."
             )
         for target in written:
-            if target.exists() and source.exists() and target.samefile(source):
+            if is_same_file(target, source):
                 raise ConfigError(
                     f"--out {config.out} would overwrite {source}, which is read; cleaning changes "
                     "no data in place, name another file."

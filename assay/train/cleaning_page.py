@@ -14,6 +14,8 @@ from assay.types import Messages
 
 SHOWN = 30
 """Labels whose texts are on the page."""
+NOTHING = 0.001
+"""A flip rate that is none."""
 LONGEST = 2000
 """Characters of a text that are shown; what is cut is counted."""
 
@@ -43,7 +45,6 @@ def cleaning_page(report: CleaningReport, cleaned: Cleaned) -> str:
         np.linspace(0, 1, BINS + 1).tolist(),
         report.histogram,
         "probability that the label is wrong",
-        "labels",
     )
     body = (
         f"<h1>{title}</h1>"
@@ -60,7 +61,7 @@ def cleaning_page(report: CleaningReport, cleaned: Cleaned) -> str:
             ],
         )
         + f'<h2>How probably each label is wrong</h2><figure><div class="box">{chart}</div>'
-        "<figcaption>Ties are left out.</figcaption></figure>"
+        "<figcaption>Number of labels; ties are left out.</figcaption></figure>"
         + _changes(report)
         + f"<h2>The most suspicious labels</h2><p>{escape(_look(accuracy.value))}</p>"
         + "".join(_suspicious(found, cleaned) for found in report.suspicious[:SHOWN])
@@ -83,6 +84,8 @@ def _meaning(report: CleaningReport) -> str:
         f"on these same out-of-fold gaps. About {report.expected_wrong:,.0f} labels are expected "
         "to be wrong. Where the models are sure and wrong, that counts as a flip too."
     )
+    if report.figures["flip_rate"].low < NOTHING:
+        text += " The interval holds 0: nothing here shows that any label was flipped."
     if report.emptied:
         text += f" {report.emptied:,} comparisons lost all labels and are not in the new file."
     if report.rankings_given_up:

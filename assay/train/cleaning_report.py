@@ -120,7 +120,7 @@ class CleaningReport:
             f"{self.encoding}",
             f"out-of-fold accuracy {figures['accuracy']} pairs of {self.prompts:,} prompts, "
             f"length-only {figures['length_only_accuracy'].value:.3f}",
-            f"flip rate {figures['flip_rate']}; expected wrong labels {self.expected_wrong:,.0f}",
+            f"flip rate {figures['flip_rate']} labels; about {self.expected_wrong:,.0f} are wrong",
             f"{self.action}: {done}",
         ]
         if self.emptied:

@@ -59,7 +59,7 @@ def test_all_charts_are_well_formed_and_named() -> None:
                    [(0.0, evil)], evil),
         reliability_chart(evil, [(0.7, 0.65, 0.31, 0.9)]),
         log_chart(evil, [curve()], [(100.0, evil)], evil, line=0.5, beyond=200.0),
-        bars_chart(evil, [0.0, 0.5, 1.0], [3, 0], evil, evil),
+        bars_chart(evil, [0.0, 0.5, 1.0], [3, 0], evil),
     ]  # fmt: skip
     for text in charts:
         root = ElementTree.fromstring(text)
@@ -149,7 +149,7 @@ def test_the_ground_beyond_the_data_is_shaded() -> None:
 
 
 def test_bars_are_as_high_as_their_counts_and_lie_between_their_edges() -> None:
-    text = bars_chart("t", [0.0, 0.25, 0.5, 1.0], [10, 5, 0], "x", "labels")
+    text = bars_chart("t", [0.0, 0.25, 0.5, 1.0], [10, 5, 0], "x")
     found = re.findall(r'<rect [^>]*x="(.*?)" y="(.*?)" width="(.*?)" height="(.*?)"', text)
     xs, ys, widths, heights = (tuple(map(float, column)) for column in zip(*found, strict=True))
     assert heights[1] == pytest.approx(heights[0] / 2, abs=0.1)
@@ -158,7 +158,7 @@ def test_bars_are_as_high_as_their_counts_and_lie_between_their_edges() -> None:
     assert xs[0] + widths[0] + 2 == pytest.approx(xs[1], abs=0.2)
     assert widths[2] + 2 == pytest.approx(2 * (widths[0] + 2), abs=0.2)
     assert "0.25 to 0.5: 5" in text
-    assert "nan" not in bars_chart("t", [0.0, 1.0], [0], "x", "y")
+    assert "nan" not in bars_chart("t", [0.0, 1.0], [0], "x")
 
 
 def test_a_flat_line_has_a_range_of_its_own() -> None:
