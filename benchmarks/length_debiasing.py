@@ -52,7 +52,7 @@ class Settings:
     """Simulated training pairs."""
     bias: float = 1.0
     """Log-odds that one standard deviation more of length is worth, in simulation."""
-    text_bias: float = 2.0
+    text_bias: float = 1.0
     """The same for the bundled questions, where the better reply is mostly the shorter."""
     gold: float = 2.0
     """Log-odds of the better side of a bundled pair, before length comes in."""
