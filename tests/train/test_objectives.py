@@ -391,7 +391,7 @@ def test_features_that_never_differ_are_refused(backbone, rows_of, clean):
             "annotator_prior is 1 right and 1 wr",
         ),
         ({"nuisance": ()}, "nuisance has no meaning for loss bradley-terry"),
-        ({"loss": "odin", "odin_length": -1.0}, "odin_length is -1.0; it is 0 or more"),
+        ({"loss": "odin", "odin_length": -1.0}, "odin_length is -1.0; it is more than 0"),
         ({"loss": "kto", "good_weight": 0.0}, "good_weight is 0.0; it is more than 0"),
         (
             {"loss": "binary", "centering": 0.1},
