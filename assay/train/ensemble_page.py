@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 _FIGURES = {
     "accuracy": "accuracy",
-    "nll": "negative log-likelihood",
-    "ece": "calibration error",
+    "nll": "NLL",
+    "ece": "ECE",
     "gap": "gap",
-    "reward_length_correlation": "reward–length correlation",
+    "reward_length_correlation": "reward–length",
 }
 _DIVERSITY = {
     "disagreement": "two members order the pair differently",
@@ -79,7 +79,11 @@ def _members(report: EnsembleReport) -> str:
     ]
     rows = [[name, *(shown(m.figures[key].to_dict()) for key in _FIGURES)] for name, m in named]
     return table(
-        "Held-out figures with 95 % intervals over prompts.", ["", *_FIGURES.values()], rows, [0]
+        "Held-out figures, 95 % intervals over prompts: negative log-likelihood (NLL), expected "
+        "calibration error (ECE), and the correlation of reward and length within prompts.",
+        ["", *_FIGURES.values()],
+        rows,
+        [0],
     )
 
 
