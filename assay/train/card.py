@@ -34,7 +34,7 @@ def model_card(result: RewardResult, record: Mapping[str, Any]) -> str:
     heldout = f"{report.encoding.pairs:,} pairs"
     if report.unit != "pairs":
         heldout = f"{report.encoding.comparisons:,} labelled {report.unit}, good against bad,"
-    added = f", and {result.added_pairs:,} added pairs" if result.added_pairs else ""
+    added = f", and {result.added.pairs:,} added pairs" if result.added else ""
     frozen = f", today's date frozen at {contract.frozen_date}" if contract.frozen_date else ""
     return f"""---
 library_name: transformers

@@ -43,6 +43,7 @@ class RewardResult:
     """The model (in its best held-out state), the held-out report and how the fit went.
 
     ``objective`` is what the loss learnt besides: annotators' reliabilities, weights of attributes.
+    ``added`` says what became of pairs added to the training data.
     """
 
     model: RewardModel
@@ -53,13 +54,14 @@ class RewardResult:
     encoding: EncodeReport
     shared_prompts: int
     objective: Mapping[str, Any] | None = None
-    added_pairs: int = 0
+    added: EncodeReport | None = None
     laplace: LastLayerLaplace | None = None
 
     def __str__(self) -> str:
         text = f"{self.heldout}\nbest state at step {self.fit.best_step} of {self.fit.steps}"
-        if self.added_pairs:
-            text += f"\n{self.added_pairs:,} training pairs added by {self.training.augment}"
+        if self.added:
+            augment = self.training.augment
+            text += f"\n{self.added.pairs:,} training pairs added by {augment}; {self.added}"
         return f"{text}\n{learnt.line(self.objective)}" if self.objective else text
 
 
@@ -98,7 +100,7 @@ def train_reward(
         model.renderer, heldout.comparisons, clusters_of(heldout), share=not model.encoder
     )
     check_examples(training, examples, held)
-    added = _added(model, train, training)
+    added, added_encoding = _added(model, train, training)
     settings = resolve(training, [*examples, *added])
     fingerprint = {
         **{f.name: getattr(training, f.name) for f in fields(RewardTraining)},
@@ -131,17 +133,18 @@ def train_reward(
         shared_prompts=overlap(train, heldout),
         laplace=laplace,
         objective={"loss": training.loss, **objective.record(own, readings)} if objective else None,
-        added_pairs=len(added),
+        added=added_encoding,
     )
 
 
-def _added(model: RewardModel, train: PreferencePairs, training: RewardTraining) -> list[Example]:
+def _added(
+    model: RewardModel, train: PreferencePairs, training: RewardTraining
+) -> tuple[list[Example], EncodeReport | None]:
     """Pairs made from the training data, tokenised."""
     if training.augment == "none":
-        return []
+        return [], None
     comparisons = rrm(train, ratio=training.augment_ratio, seed=training.seed)
-    added, _ = encode(model.renderer, comparisons, range(len(comparisons)), share=not model.encoder)
-    return added
+    return encode(model.renderer, comparisons, range(len(comparisons)), share=not model.encoder)
 
 
 def _report(

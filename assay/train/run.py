@@ -219,7 +219,7 @@ def save_run(
                 "report": str(heldout.report),
             },
             "shared_prompts": result.shared_prompts,
-            "added_pairs": result.added_pairs,
+            "added_pairs": result.added.pairs if result.added else 0,
             "dropped": {"train": str(result.encoding), "heldout": str(report.encoding)},
         },
         "training": {

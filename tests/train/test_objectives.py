@@ -244,9 +244,9 @@ def test_rrm_pairs_are_added_to_the_training_data_alone(backbone, rows_of, clean
     pairs = PreferencePairs.load(rows_of("bradley-terry", 60))
     training = replace(FROZEN, epochs=2, augment="rrm", augment_ratio=0.5)
     result = train_reward(backbone(), pairs, clean, training)
-    assert result.added_pairs == 30
+    assert result.added.pairs == 30
     assert result.encoding.pairs == 60
-    assert "30 training pairs added by rrm" in str(result)
+    assert "30 training pairs added by rrm; 0 pairs dropped" in str(result)
     plain = train_reward(backbone(), pairs, clean, replace(FROZEN, epochs=2))
     assert plain.heldout.length_only_accuracy == result.heldout.length_only_accuracy
     assert result.fit.steps > plain.fit.steps
