@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from assay.evaluation.gold_fit import GoldFit, n_of_kl
 from assay.evaluation.overoptimization import GoldCurve
-from assay.pages.html import shown
-from assay.types import Figure
+from assay.pages.html import plain, signed
 
 FAR = 1e6
 """Beyond this n a fitted peak is named by its nats alone."""
@@ -70,13 +69,3 @@ def table_text(curves: Sequence[GoldCurve]) -> str:
         for c in curves
     ]
     return "\n".join(lines)
-
-
-def plain(figure: Figure) -> str:
-    """Value and interval."""
-    return shown(figure.to_dict())
-
-
-def signed(figure: Figure) -> str:
-    """Value and interval with their signs."""
-    return shown(figure.to_dict(), signed=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from assay.atomic import write_text
 from assay.evaluation.overoptimization import GoldCurve
-from assay.evaluation.overoptimization_answer import peak_of_fit, plain, signed
-from assay.pages.html import page, table
+from assay.evaluation.overoptimization_answer import peak_of_fit
+from assay.pages.html import page, plain, signed, table
 from assay.pages.svg import line_chart, round_ticks
 
 if TYPE_CHECKING:

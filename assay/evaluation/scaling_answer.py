@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from assay.evaluation.power_law import CHANCE
 from assay.evaluation.scaling_curves import ModelCurve, SizeFigures
-from assay.pages.html import shown
+from assay.pages.html import plain, signed
 from assay.types import Figure
 
 
@@ -131,16 +131,6 @@ def ceiling(curve: ModelCurve) -> str:
     return plain(curve.fit.parameters[0]) if curve.fit.parameters else "–"
 
 
-def plain(figure: Figure) -> str:
-    """Value and interval."""
-    return shown(figure.to_dict())
-
-
 def rough(figure: Figure) -> str:
     """Value and interval to three significant digits, for what may be large."""
     return f"{figure.value:.3g} [{figure.low:.3g}, {figure.high:.3g}]"
-
-
-def signed(figure: Figure) -> str:
-    """Value and interval with their signs."""
-    return shown(figure.to_dict(), signed=True)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from assay.atomic import write_text
 from assay.evaluation.power_law import CHANCE
-from assay.evaluation.scaling_answer import ceiling, place, plain, rough, signed, verdict, ways
+from assay.evaluation.scaling_answer import ceiling, place, rough, verdict, ways
 from assay.evaluation.scaling_curves import ModelCurve
-from assay.pages.html import legend, page, shown, table
+from assay.pages.html import legend, page, plain, shown, signed, table
 from assay.pages.svg import Dot, Series, log_chart, symbol
 
 if TYPE_CHECKING:

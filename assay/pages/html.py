@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from assay.types import Figure
+
 CSS = """
 :root{--ink:#1c2024;--soft:#5b6470;--line:#e3e6ea;--back:#fff;--panel:#f6f7f9;--model:#0072b2;
 --length:#d55e00;--text:#009e73;--grey:#8a9099;--third:#aa4499;--fourth:#8c6d00;--bad:#b3261e;
@@ -136,6 +138,16 @@ def shown(figure: Mapping[str, Any] | None, signed: bool = False, interval: bool
     if not interval or figure["low"] is None or figure["high"] is None:
         return text
     return f"{text} [{figure['low']:{form}}, {figure['high']:{form}}]"
+
+
+def plain(figure: Figure) -> str:
+    """Value and interval."""
+    return shown(figure.to_dict())
+
+
+def signed(figure: Figure) -> str:
+    """Value and interval with their signs."""
+    return shown(figure.to_dict(), signed=True)
 
 
 def legend(items: Sequence[tuple[str, str]]) -> str:

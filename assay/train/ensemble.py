@@ -19,6 +19,7 @@ from assay.data.pairs import PreferencePairs
 from assay.errors import ConfigError, DataError
 from assay.models.backbones import cut_layers
 from assay.models.ensemble import HeadEnsemble, TrunkEnsemble, upper_state
+from assay.models.ensemble_checkpoint import Part
 from assay.models.features import FeatureCache
 from assay.models.probe import choose_engine
 from assay.models.reward_model import RewardModel
@@ -41,9 +42,6 @@ from assay.train.tasks import LossSettings
 
 REFERENCE = 1000
 """Most training comparisons whose responses put members on one scale."""
-
-Part = HeadEnsemble | TrunkEnsemble | RewardModel
-"""A part of an ensemble: one backbone with one member or more."""
 
 
 @dataclass(frozen=True)

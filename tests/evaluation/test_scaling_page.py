@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from assay.evaluation.scaling_answer import place, plain, signed, verdict, ways
+from assay.evaluation.scaling_answer import place, verdict, ways
 from assay.evaluation.scaling_page import scaling_page
 from assay.evaluation.scaling_study import ScalingStudy
+from assay.pages.html import plain, signed
 
 EVIL = "<script>alert(1)</script>&\"'"
 
