@@ -2,7 +2,7 @@
 
 Knows nothing of torch, files or models.
 
-Letters: B conversations · K responses of one comparison · P preferences.
+Letters: B conversations · K responses of one comparison · P preferences · S steps of a solution.
 """
 
 from __future__ import annotations
@@ -188,6 +188,44 @@ class PreferencePair:
 
 
 @dataclass(frozen=True, slots=True)
+class Solution:
+    """A prompt and a response in steps, with what was judged of each step and of the whole.
+
+    ``labels`` has one step label a step: 1 good, 0 neutral, -1 bad, None not judged.
+    ``probabilities`` has what is known instead as a share, of rollouts say: P(the step is right).
+    ``correct`` says whether the final ``answer`` is right.
+    """
+
+    prompt: Messages
+    steps: tuple[str, ...]
+    labels: tuple[int | None, ...]
+    probabilities: tuple[float | None, ...] | None = None
+    answer: str | None = None
+    correct: bool | None = None
+    id: str | None = None
+    subset: str | None = None
+    annotator: str | None = None
+    weight: float = 1.0
+
+    @property
+    def first_error(self) -> int | None:
+        """Index of the first step labelled bad; None if none is."""
+        return next((i for i, label in enumerate(self.labels) if label == -1), None)
+
+
+@dataclass(frozen=True, slots=True)
+class StepScores:
+    """Step rewards of solutions, in the order given: P(the step is right), one a step.
+
+    A step reward is NaN where the solution was cut before it; ``cut`` counts those steps.
+    """
+
+    rewards: tuple[NDArray[np.float64], ...]  # (S,) each
+    std: tuple[NDArray[np.float64], ...] | None = None
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """Rewards of B conversations, in the order given, and their standard deviation where known.
 
@@ -205,6 +243,15 @@ class Scorer(Protocol):
 
     def score(self, conversations: Sequence[Conversation]) -> Scores:
         """Raw rewards, one per conversation, in order."""
+        ...
+
+
+@runtime_checkable
+class StepScorer(Protocol):
+    """Anything that rewards every step of a solution: a process model, a judge, a verifier."""
+
+    def score_steps(self, solutions: Sequence[Solution]) -> StepScores:
+        """Step rewards, one array a solution, in order."""
         ...
 
 
