@@ -5,9 +5,7 @@ A file holds one format, recognised by its keys. Bad rows stop the reading or ar
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from assay.configs import OnBadRow
 from assay.errors import DataError
@@ -27,28 +25,16 @@ from assay.formats.ratings import (
     tulu,
     ultrafeedback,
 )
-from assay.types import Comparison, Dropped, LoadReport
+from assay.formats.shapes import Recogniser, first_fit
+from assay.formats.shapes import Shape as AnyShape
+from assay.formats.tally import EXAMPLES_KEPT, Tally
+from assay.types import Comparison
 
-EXAMPLES_KEPT = 3
-"""How many places of each reason a report names."""
+__all__ = ["EXAMPLES_KEPT", "SHAPES", "SINGLE_SHAPES", "RowReader", "Shape", "Tally", "shape_of"]
 
-
-@dataclass(frozen=True)
-class Shape:
-    """One accepted format: its name, the keys that mark it, and how a row is read.
-
-    ``apart`` reads a row of several judgments as one comparison each.
-    """
-
-    name: str
-    keys: tuple[str, ...]
-    parse: Callable[[Row], Comparison | JudgedComparison | Rated]
-    holds: Callable[[Row], bool] = lambda row: True
-    apart: Callable[[Row], Sequence[Comparison]] | None = None
-
-    def fits(self, row: Row) -> bool:
-        """Whether the row has this format's keys, and its kind of values where keys say little."""
-        return all(key in row for key in self.keys) and self.holds(row)
+Parsed = Comparison | JudgedComparison | Rated
+Shape = AnyShape[Parsed]
+"""One accepted format of preferences."""
 
 
 def _implicit(kind: Callable[[object], bool]) -> Callable[[Row], bool]:
@@ -109,39 +95,7 @@ SINGLE_SHAPES = (Shape("labelled response", ("prompt", "completion", "label"), l
 
 def shape_of(row: Row, shapes: Sequence[Shape] = SHAPES) -> Shape | None:
     """The first format the row's keys fit."""
-    return next((shape for shape in shapes if shape.fits(row)), None)
-
-
-@dataclass
-class Tally:
-    """What becomes of rows as they stream past, for the ``LoadReport`` at the end."""
-
-    rows: int = 0
-    formats: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    examples: list[Dropped] = field(default_factory=list)
-
-    def drop(self, where: str, reason: str, count: int = 1) -> None:
-        """Count something left out; the first few places of each reason are kept."""
-        if sum(e.reason == reason for e in self.examples) < EXAMPLES_KEPT:
-            self.examples.append(Dropped(where, reason))
-        self.dropped[reason] += count
-
-    def report(
-        self, *, comparisons: int, pairs: int, ties: int, contradictions: int, singles: int = 0
-    ) -> LoadReport:
-        """The counts as a record."""
-        return LoadReport(
-            rows=self.rows,
-            comparisons=comparisons,
-            pairs=pairs,
-            ties=ties,
-            contradictions=contradictions,
-            singles=singles,
-            dropped=dict(self.dropped),
-            examples=tuple(self.examples),
-            formats=dict(self.formats),
-        )
+    return first_fit(row, shapes)
 
 
 class RowReader:
@@ -170,22 +124,17 @@ class RowReader:
         singles: bool = False,
         apart: bool = False,
     ) -> None:
+        accepted = (*shapes, *SINGLE_SHAPES) if singles else shapes
+        self._recogniser = Recogniser(source, unit, on_bad_row, tally, accepted, _unknown)
         self._source = source
         self._unit = unit
-        self._on_bad_row = on_bad_row
         self._tally = tally
-        self._shapes = (*shapes, *SINGLE_SHAPES) if singles else shapes
         self._singles = singles
         self._apart = apart
-        self._shape: Shape | None = None
-        self._first = 0
 
     def bad_line(self, number: int, error: DataError) -> None:
         """Deal with a line that is no row at all, as ``read_rows`` reports it."""
-        self._tally.rows += 1
-        if self._on_bad_row == "error":
-            raise DataError(f"{str(error).rstrip('.')}. {self._advice}") from error
-        self._tally.drop(self.place(number), "not a JSON object")
+        self._recogniser.bad_line(number, error)
 
     def comparisons(self, rows: Iterable[tuple[int, Row]]) -> Iterator[tuple[str, Comparison]]:
         """Each comparison with its place; rated responses are joined with their neighbours."""
@@ -220,32 +169,18 @@ class RowReader:
 
     def place(self, number: int) -> str:
         """Where a row is, in words."""
-        return f"{self._source} {self._unit} {number}"
+        return self._recogniser.place(number)
 
-    def _parsed(self, number: int, row: Row) -> Sequence[Comparison | JudgedComparison | Rated]:
-        parsed: Sequence[Comparison | JudgedComparison | Rated]
+    def _parsed(self, number: int, row: Row) -> Sequence[Parsed]:
+        parsed: Sequence[Parsed]
         try:
-            shape = self._shape_for(number, row)
+            shape = self._recogniser.shape_for(number, row)
             parsed = shape.apart(row) if self._apart and shape.apart else [shape.parse(row)]
         except RowError as error:
-            self._reject(number, error)
+            self._recogniser.reject(number, error)
             return []
         self._tally.formats[shape.name] += 1
         return parsed
-
-    def _shape_for(self, number: int, row: Row) -> Shape:
-        shape = shape_of(row, self._shapes)
-        if self._shape is None:
-            if shape is None:
-                raise _unknown(row)
-            self._shape, self._first = shape, number
-        if shape is None or shape.name == self._shape.name:
-            _check_keys(row, shape or self._shape)
-            return shape or self._shape
-        raise DataError(
-            f"{self.place(number)} reads as '{shape.name}', but {self._unit} {self._first} as "
-            f"'{self._shape.name}'; split the file into one for each format."
-        )
 
     def _joined(
         self, number: int, rated: list[Rated]
@@ -256,7 +191,7 @@ class RowReader:
         try:
             comparison = compare_rated(rated)
         except RowError as error:
-            self._reject(number, error)
+            self._recogniser.reject(number, error)
             return
         yield from self._checked(number, comparison)
 
@@ -270,26 +205,6 @@ class RowReader:
         if same:
             self._tally.drop(self.place(number), "pair of identical responses in a ranking", same)
         yield number, comparison
-
-    def _reject(self, number: int, error: RowError) -> None:
-        if self._on_bad_row == "error":
-            advice = self._advice if self._shape else "docs/formats.md lists the formats."
-            raise DataError(f"{self.place(number)}: {error}. {advice}") from error
-        self._tally.drop(self.place(number), error.reason)
-
-    @property
-    def _advice(self) -> str:
-        return f"Fix the {self._unit} or pass --on-bad-row skip."
-
-
-def _check_keys(row: Row, shape: Shape) -> None:
-    missing = [key for key in shape.keys if key not in row]
-    if missing:
-        wanted = ", ".join(repr(key) for key in shape.keys)
-        raise RowError(
-            f"'{missing[0]}' is missing; a row of '{shape.name}' has {wanted}",
-            f"missing '{missing[0]}'",
-        )
 
 
 def _unknown(row: Row) -> RowError:
