@@ -79,7 +79,7 @@ def run(settings: Settings) -> None:
 
 def comparisons(clusters: Sequence[int], both: bool = False) -> list[Example]:
     """Pairs without text; with ``both``, each pair once more with its label turned round."""
-    empty = Tree(np.zeros(0, dtype=np.int32), (), ())
+    empty = Tree((), (), (), ())
     labels = (Preference(0, 1), Preference(1, 0)) if both else (Preference(0, 1),)
     return [
         Example(empty, (), (label,), None, (1, 1), cluster)

@@ -24,7 +24,6 @@ from assay.train.tasks import FeatureTask, LossSettings, readings_of
 from assay.types import Preference
 
 Floats = NDArray[np.float64]
-NOTHING = np.zeros(1, dtype=np.int32)
 
 
 class Part(NamedTuple):
@@ -50,7 +49,7 @@ def pair(
 ) -> Example:
     """A comparison of two responses that have no tokens."""
     return Example(
-        tree=Tree(NOTHING, (NOTHING, NOTHING), (0, 0)),
+        tree=Tree((), (), (), ()),
         tokens=(),
         preferences=(preference,),
         ranking=None,

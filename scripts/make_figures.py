@@ -75,11 +75,15 @@ def token_colours(packed: PackedTrees) -> list[str]:
     """One colour a token: grey for prompts, a hue for each response."""
     colours: list[str] = []
     hues = iter(RESPONSES)
-    for number, segment in enumerate(packed.segments):
-        colours += [PROMPTS[number]] * segment.prefix
-        for rest in segment.rests:
-            colours += [next(hues)] * rest
+    prompts = iter(PROMPTS)
+    for span in packed.spans:
+        colours += [next(prompts if span.parent is None else hues)] * span.length
     return colours
+
+
+def roots(packed: PackedTrees) -> list[int]:
+    """Where each tree begins in the row."""
+    return [span.start for span in packed.spans if span.parent is None]
 
 
 def tree_figure() -> Figure:
@@ -101,9 +105,9 @@ def draw_row(axes: Axes, packed: PackedTrees, colours: list[str]) -> None:
     ends = set(packed.ends.tolist())
     for index, position in enumerate(packed.position_ids.tolist()):
         draw_token(axes, index, 0, colours[index], str(position), scored=index in ends)
-    for (name, prompt, responses), segment in zip(TREES, packed.segments, strict=True):
-        label(axes, segment.start, prompt, f"prompt, {name}")
-        start = segment.start + prompt
+    for (name, prompt, responses), start in zip(TREES, roots(packed), strict=True):
+        label(axes, start, prompt, f"prompt, {name}")
+        start += prompt
         for response, length in responses.items():
             label(axes, start, length, response)
             start += length
@@ -121,9 +125,9 @@ def draw_mask(axes: Axes, packed: PackedTrees, colours: list[str]) -> None:
     seen = attention_mask(packed)
     for query, key in np.argwhere(seen).tolist():
         axes.add_patch(Rectangle((key, query), 1, 1, facecolor=colours[key], edgecolor="white"))
-    for segment in packed.segments[1:]:
-        axes.axhline(segment.start, color="black", linewidth=0.8)
-        axes.axvline(segment.start, color="black", linewidth=0.8)
+    for start in roots(packed)[1:]:
+        axes.axhline(start, color="black", linewidth=0.8)
+        axes.axvline(start, color="black", linewidth=0.8)
     axes.set_title("Attention: a row is a token, colours are what it sees", fontsize=11, loc="left")
     axes.set_xlabel("key (place in the packed row)")
     axes.set_ylabel("query (place in the packed row)")

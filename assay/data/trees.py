@@ -1,11 +1,15 @@
-"""Comparison trees and their packing: one prompt, K continuations, every token once. NumPy only.
+"""Trees of conversations and their packing: what several share stands once. NumPy only.
 
-Letters: R responses in a row · T tokens in a row · K responses of a tree.
+A tree branches where its conversations differ, as often as they do: one prompt with K responses,
+the alternatives of a step after the steps before it, the beginnings of one solution. A conversation
+that another one begins with needs no branch: its last token lies within the other's.
+
+Letters: R conversations of a row · T tokens of a row · K conversations of a tree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,68 +19,122 @@ from assay.data.contract import Ids, Tokens, common_prefix
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
-    """One prompt with K continuations: the longest common token prefix, and every rest.
+class Node:
+    """Tokens without a branch, after those of the node ``parent`` (None: the first of a tree)."""
 
-    ``starts`` are the positions where each response begins, counted from the conversation's first
-    token.
+    ids: Ids
+    parent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """K conversations with every shared beginning once; a parent stands before its children.
+
+    A tree that shares nothing has several first nodes. Of each conversation: ``ends`` is the node
+    its last token lies in, ``lengths`` its tokens, and ``starts`` the position where its response
+    begins.
     """
 
-    prefix: Ids
-    rests: tuple[Ids, ...]
+    nodes: tuple[Node, ...]
+    ends: tuple[int, ...]
+    lengths: tuple[int, ...]
     starts: tuple[int, ...]
 
     @property
     def num_tokens(self) -> int:
-        """Tokens the engine sees: the prefix once and every rest."""
-        return len(self.prefix) + sum(len(rest) for rest in self.rests)
+        """Tokens the engine sees."""
+        return sum(len(node.ids) for node in self.nodes)
+
+    def chain(self, end: int) -> list[int]:
+        """The nodes from the first down to this one."""
+        return chain([node.parent for node in self.nodes], end)
 
     def paths(self) -> list[Ids]:
         """The whole conversations again."""
-        return [np.concatenate([self.prefix, rest]) for rest in self.rests]
+        wholes = (np.concatenate([self.nodes[n].ids for n in self.chain(end)]) for end in self.ends)
+        return [whole[:length] for whole, length in zip(wholes, self.lengths, strict=True)]
+
+
+def chain(parents: Sequence[int | None], end: int) -> list[int]:
+    """Nodes from the first down to ``end``."""
+    found: list[int] = []
+    node: int | None = end
+    while node is not None:
+        found.append(node)
+        node = parents[node]
+    return found[::-1]
 
 
 def build_tree(conversations: Sequence[Tokens], *, share: bool = True) -> Tree:
-    """The tree of conversations over their longest common prefix.
-
-    The prefix ends before the shortest conversation's last token.
+    """The tree of conversations.
 
     Args:
         share: False keeps every conversation whole (encoders, where every token sees the response).
     """
     sequences = [c.ids for c in conversations]
-    length = 0
-    if share:
-        # The scored token must lie in the rest, so a rest is never empty.
-        length = min(common_prefix(sequences), min(len(s) for s in sequences) - 1)
+    nodes: list[Node] = []
+    ends = [0] * len(sequences)
+    waiting: list[tuple[list[int], int, int | None]] = [(list(range(len(sequences))), 0, None)]
+    if not share:
+        waiting = [([k], 0, None) for k in reversed(range(len(sequences)))]
+    while waiting:
+        group, depth, parent = waiting.pop()
+        branch = _branch([sequences[k] for k in group])
+        longest = max(group, key=lambda k: len(sequences[k]))
+        if branch > depth:
+            nodes.append(Node(sequences[longest][depth:branch], parent))
+            parent = len(nodes) - 1
+        for k in group:
+            ends[k] = len(nodes) - 1
+        # the first group on top of the stack, so that the nodes of a branch stand together
+        on = _by_next_token(sequences, group, branch)
+        waiting += [(members, branch, parent) for members in reversed(on)]
     return Tree(
-        prefix=sequences[0][:length],
-        rests=tuple(s[length:] for s in sequences),
+        nodes=tuple(nodes),
+        ends=tuple(ends),
+        lengths=tuple(len(s) for s in sequences),
         starts=tuple(c.response_start for c in conversations),
     )
 
 
+def _branch(sequences: Sequence[Ids]) -> int:
+    """Where the first of these leaves the longest; one that ends before does not leave it."""
+    longest = max(sequences, key=len)
+    shared = [(common_prefix([longest, s]), len(s)) for s in sequences]
+    return min([at for at, length in shared if at < length], default=len(longest))
+
+
+def _by_next_token(sequences: Sequence[Ids], group: Sequence[int], at: int) -> list[list[int]]:
+    """Those of a group that go on beyond a place, by their token there."""
+    found: dict[int, list[int]] = {}
+    for k in group:
+        if len(sequences[k]) > at:
+            found.setdefault(int(sequences[k][at]), []).append(k)
+    return list(found.values())
+
+
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """Where a tree lies in its row: its first token, the lengths of its prefix and its rests."""
+class Span:
+    """Where a node lies in its row: first token, tokens, parent span, position of the first."""
 
     start: int
-    prefix: int
-    rests: tuple[int, ...]
+    length: int
+    parent: int | None
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
 class PackedTrees:
-    """Trees laid end to end in one row without padding: ``prefix, rest 1, …, rest K, prefix, …``.
+    """The nodes of trees laid end to end in one row without padding.
 
-    ``position_ids`` of every rest go on from its prefix's end. Responses are numbered through all
+    ``position_ids`` of a node go on from its parent's end. Conversations are numbered through all
     trees in order.
     """
 
     input_ids: Ids  # (T,)
     position_ids: Ids  # (T,)
-    segments: tuple[Segment, ...]
-    ends: NDArray[np.int64]  # (R,) index of each response's last token: the score position
+    spans: tuple[Span, ...]
+    ends: NDArray[np.int64]  # (R,) index of each conversation's last token: the score position
     firsts: NDArray[np.int64]  # (R,) index of each conversation's first token
     starts: tuple[int, ...]  # (R,) position where each response begins
     trees: tuple[Tree, ...]
@@ -92,49 +150,54 @@ class PackedTrees:
         return len(self.ends)
 
     def response_index(self) -> list[NDArray[np.int64]]:
-        """Each response's row indexes of its own tokens (some may lie in the shared prefix)."""
+        """Each response's row indexes of its own tokens (some may lie in a shared beginning)."""
         indexes = []
-        response = 0
-        for segment in self.segments:
-            offset = segment.start + segment.prefix
-            shared = np.arange(segment.start, offset)
-            for rest in segment.rests:
-                path = np.concatenate([shared, np.arange(offset, offset + rest)])
-                indexes.append(path[self.starts[response] :])
-                offset += rest
+        first = response = 0
+        for tree in self.trees:
+            for end, length in zip(tree.ends, tree.lengths, strict=True):
+                spans = [self.spans[first + node] for node in tree.chain(end)]
+                path = np.concatenate([np.arange(s.start, s.start + s.length) for s in spans])
+                indexes.append(path[self.starts[response] : length])
                 response += 1
+            first += len(tree.nodes)
         return indexes
 
 
 def pack(trees: Sequence[Tree]) -> PackedTrees:
     """Lay trees end to end in one row."""
-    ids: list[Ids] = []
-    positions: list[Ids] = []
-    segments: list[Segment] = []
+    spans: list[Span] = []
     ends: list[int] = []
     firsts: list[int] = []
-    offset = 0
     for tree in trees:
-        prefix = len(tree.prefix)
-        segments.append(Segment(offset, prefix, tuple(len(rest) for rest in tree.rests)))
-        ids.append(tree.prefix)
-        positions.append(np.arange(prefix, dtype=np.int32))
-        start, offset = offset, offset + prefix
-        for rest in tree.rests:
-            ids.append(rest)
-            positions.append(np.arange(prefix, prefix + len(rest), dtype=np.int32))
-            firsts.append(start if prefix else offset)
-            offset += len(rest)
-            ends.append(offset - 1)
+        offset = spans[-1].start + spans[-1].length if spans else 0
+        own = list(_spans(tree, offset, len(spans)))
+        spans += own
+        for end, length in zip(tree.ends, tree.lengths, strict=True):
+            last = own[end]
+            ends.append(last.start + length - 1 - last.position)
+            firsts.append(own[tree.chain(end)[0]].start)
     return PackedTrees(
-        input_ids=np.concatenate(ids),
-        position_ids=np.concatenate(positions),
-        segments=tuple(segments),
+        input_ids=np.concatenate([node.ids for tree in trees for node in tree.nodes]),
+        position_ids=np.concatenate(
+            [np.arange(s.position, s.position + s.length, dtype=np.int32) for s in spans]
+        ),
+        spans=tuple(spans),
         ends=np.asarray(ends, dtype=np.int64),
         firsts=np.asarray(firsts, dtype=np.int64),
         starts=tuple(s for tree in trees for s in tree.starts),
         trees=tuple(trees),
     )
+
+
+def _spans(tree: Tree, start: int, first: int) -> Iterator[Span]:
+    """Spans of a tree's nodes from a token of the row on; ``first`` is the number of its first."""
+    after: list[int] = []  # the position that follows each node
+    for node in tree.nodes:
+        position = 0 if node.parent is None else after[node.parent]
+        parent = None if node.parent is None else first + node.parent
+        yield Span(start, len(node.ids), parent, position)
+        after.append(position + len(node.ids))
+        start += len(node.ids)
 
 
 def fill(costs: Sequence[int], budget: int) -> list[list[int]]:

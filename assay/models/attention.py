@@ -1,7 +1,7 @@
-"""Attention over packed comparison trees, plugged into transformers by name, no model code touched.
+"""Attention over packed trees, plugged into transformers by name, no model code touched.
 
-Each token of a response attends to its prompt and to the response's own earlier tokens, never to
-another response or tree. On CPU this is one ``scaled_dot_product_attention`` per segment; on CUDA
+Each token attends to the earlier tokens of its own node and to those of the nodes above it, never
+to another branch or tree. On CPU this is one ``scaled_dot_product_attention`` per node; on CUDA
 the same layout becomes a FlexAttention block mask (that path has not been run on a GPU; its mask is
 tested on CPU). Knows nothing of rewards.
 
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assay.data.trees import PackedTrees, Segment
+from assay.data.trees import PackedTrees, Span, chain
 from assay.errors import AssayError
 
 ENGINE = "assay_tree"
@@ -28,16 +28,16 @@ class EngineError(AssayError, RuntimeError):
 
 @dataclass(frozen=True)
 class TreeLayout:
-    """Where the segments of a packed row lie; reaches the attention as the keyword ``tree``."""
+    """Where the nodes of a packed row lie; reaches the attention as the keyword ``tree``."""
 
-    segments: tuple[Segment, ...]
+    spans: tuple[Span, ...]
     causal: bool = True
     _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, packed: PackedTrees, *, causal: bool) -> "TreeLayout":
         """The layout of packed trees."""
-        return cls(packed.segments, causal)
+        return cls(packed.spans, causal)
 
     def lower_right(
         self, queries: int, keys: int, window: int | None, like: Tensor
@@ -57,34 +57,31 @@ class TreeLayout:
         mask: Tensor = self._cache[name]
         return mask
 
-    def token_tables(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Each token's tree, branch (0 the prefix, k the k-th rest) and position, ``(T,)``."""
-        tree: list[int] = []
-        branch: list[int] = []
-        position: list[int] = []
-        for number, segment in enumerate(self.segments):
-            for k, length in enumerate((segment.prefix, *segment.rests)):
-                tree += [number] * length
-                branch += [k] * length
-                first = segment.prefix if k else 0
-                position += range(first, first + length)
-        return (
-            torch.tensor(tree, device=device),
-            torch.tensor(branch, device=device),
-            torch.tensor(position, device=device),
-        )
+    def above(self, device: torch.device) -> Tensor:
+        """Whether a node (second) is another (first) or one above it, ``(N, N)``."""
+        parents = [span.parent for span in self.spans]
+        table = torch.zeros(len(parents), len(parents), dtype=torch.bool)
+        for node in range(len(parents)):
+            table[node, chain(parents, node)] = True
+        return table.to(device)
+
+    def token_tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Each token's node and position, ``(T,)``."""
+        lengths = torch.tensor([span.length for span in self.spans])
+        node = torch.repeat_interleave(torch.arange(len(self.spans)), lengths)
+        position = torch.cat([torch.arange(s.position, s.position + s.length) for s in self.spans])
+        return node.to(device), position.to(device)
 
     def mask_mod(self, device: torch.device, window: int | None) -> Any:
         """The same rule as a FlexAttention ``mask_mod(batch, head, query, key)``."""
-        tree, branch, position = self.token_tables(device)
+        node, position = self.token_tables(device)
+        above = self.above(device)
 
         def allowed(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            same_tree = tree[query] == tree[key]
-            on_path = (branch[key] == 0) | (branch[query] == branch[key])
             if not self.causal:
-                return same_tree & (branch[query] == branch[key])
+                return node[query] == node[key]
             distance = position[query] - position[key]
-            seen = same_tree & on_path & (distance >= 0)
+            seen = above[node[query], node[key]] & (distance >= 0)
             return seen if window is None else seen & (distance < window)
 
         return allowed
@@ -104,7 +101,7 @@ def tree_attention(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "1 T H D"], None]:
-    """Attention within every segment of a packed row, by transformers' attention interface.
+    """Attention along every path of a packed row, by transformers' attention interface.
 
     Raises:
         EngineError: If the layout is missing, a mask came, or the backbone uses what is not done
@@ -133,26 +130,17 @@ def tree_attention(
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     if query.device.type != "cpu":
         return _flex(tree, query, key, value, scale, sliding_window, softcap), None
-    sizes = [n for segment in tree.segments for n in (segment.prefix, *segment.rests)]
+    sizes = [span.length for span in tree.spans]
     # split, not slices: a split's gradient is one concatenation, that of each slice a row of zeros
-    queries, keys, values = (iter(x.split(sizes, 2)) for x in (query, key, value))
+    queries, keys, values = (list(x.split(sizes, 2)) for x in (query, key, value))
     pieces: list[Tensor] = []
-    for segment in tree.segments:
-        shared_query, shared_key, shared_value = next(queries), next(keys), next(values)
-        if segment.prefix:
-            pieces.append(
-                _attend(
-                    tree, shared_query, shared_key, shared_value, scale, sliding_window, softcap
-                )
-            )
-        for _ in segment.rests:
-            own_key, own_value = next(keys), next(values)
-            if segment.prefix:
-                own_key = torch.cat([shared_key, own_key], 2)
-                own_value = torch.cat([shared_value, own_value], 2)
-            pieces.append(
-                _attend(tree, next(queries), own_key, own_value, scale, sliding_window, softcap)
-            )
+    for node, span in enumerate(tree.spans):
+        if span.parent is not None:
+            keys[node] = torch.cat([keys[span.parent], keys[node]], 2)
+            values[node] = torch.cat([values[span.parent], values[node]], 2)
+        pieces.append(
+            _attend(tree, queries[node], keys[node], values[node], scale, sliding_window, softcap)
+        )
     return torch.cat(pieces, 2).transpose(1, 2), None
 
 

@@ -56,6 +56,10 @@ class ProbeResult:
 SHAPES = ((23, (7, 12)), (5, (9, 3, 6)), (0, (11, 4)))
 """Trees the probe reads: tokens of the prompt, and of each response."""
 
+STEPS = ((0, 1), (0, 1, 2), (0, 1, 3), (0, 4), (0, 4, 5, 6), (0, 4, 5))
+"""One more tree, of a solution's steps and their alternatives: which pieces make each beginning."""
+STEP_TOKENS = 4
+
 LONGEST_WINDOW = 1024
 """Sliding windows longer than this are not filled by the probe, for the time it would take."""
 
@@ -69,7 +73,7 @@ def random_trees(
     banned: int = -1,
     window: int | None = None,
 ) -> PackedTrees:
-    """A few random trees, some with a prompt longer than the responses and one with K = 3.
+    """A few random trees: prompts longer than the responses, K = 3, and branches upon branches.
 
     Args:
         longest: Most tokens of a conversation.
@@ -89,6 +93,11 @@ def random_trees(
             sequences.append(Tokens(np.concatenate([prefix, ids[offset : offset + rest]]), prompt))
             offset += rest
         trees.append(build_tree(sequences, share=share))
+    pieces = generator.integers(0, vocabulary, (7, STEP_TOKENS)).astype(np.int32)
+    pieces[pieces == banned] = (banned + 1) % vocabulary
+    if longest >= 4 * STEP_TOKENS:
+        steps = [Tokens(np.concatenate(pieces[list(at)]), STEP_TOKENS) for at in STEPS]
+        trees.append(build_tree(steps, share=share))
     return pack(trees)
 
 
@@ -251,6 +260,7 @@ def _probe_key(model: RewardModel) -> str:
         torch.__version__,
         transformers.__version__,
         model.contract.pooling,
+        (SHAPES, STEPS),
         config,
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]

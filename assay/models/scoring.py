@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.configs import TOKEN_BUDGET, Truncation
-from assay.data.contract import Renderer, Tokens
+from assay.data.contract import Renderer, Tokens, common_prefix
 from assay.data.trees import PackedTrees, Tree, build_tree, fill, pack
 from assay.errors import ContractError
 from assay.types import Conversation
@@ -145,15 +145,20 @@ def prompt_groups(tokens: Sequence[Tokens]) -> list[list[int]]:
 
 
 def _within(group: list[int], tokens: Sequence[Tokens], budget: int) -> list[list[int]]:
-    """A prompt's conversations cut so that each part's tree stays near the budget."""
+    """A prompt's conversations cut so that each part's tree stays within the budget.
+
+    In the order of their tokens, where each shares most with the one before it.
+    """
     parts: list[list[int]] = []
     room = 0
-    for index in group:
-        prompt = tokens[index].response_start
-        rest = len(tokens[index].ids) - prompt
-        if not parts or rest > room:
+    for index in sorted(group, key=lambda i: tokens[i].ids.astype(">i4").tobytes()):
+        ids = tokens[index].ids
+        new = len(ids)
+        if parts:
+            new -= common_prefix([tokens[parts[-1][-1]].ids, ids])
+        if not parts or new > room:
             parts.append([])
-            room = budget - prompt
+            room, new = budget, len(ids)
         parts[-1].append(index)
-        room -= rest
+        room -= new
     return parts

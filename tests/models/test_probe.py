@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
+import families
 import numpy as np
 import pytest
 import torch
@@ -21,11 +21,6 @@ from assay.models.probe import (
 from assay.models.reward_model import RewardModel
 from assay.models.scoring import score_conversations
 from assay.types import Conversation
-
-_families = Path(__file__).parents[1] / "data" / "families.py"
-_spec = importlib.util.spec_from_file_location("families", _families)
-families = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(families)
 
 
 @pytest.fixture(autouse=True)
@@ -161,5 +156,5 @@ def test_a_sliding_window_is_reached_over_where_it_fits() -> None:
     inside = random_trees(97, 64, share=True)
     over = random_trees(97, 64, share=True, window=40)
     assert len(over.trees) == len(inside.trees) + 1
-    assert max(len(path) for path in over.trees[-1].paths()) > 40
+    assert max(len(path) for tree in over.trees for path in tree.paths()) > 40
     assert len(random_trees(97, 40, share=True, window=40).trees) == len(inside.trees)

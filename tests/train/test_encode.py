@@ -37,7 +37,7 @@ def test_a_tree_holds_every_conversation_and_the_response_lengths(renderer):
     (example,), report = encode(wanted, [pair], [7], share=True)
     whole = wanted.tokenise(pair.conversations())
     assert [p.tolist() for p in example.tree.paths()] == [t.ids.tolist() for t in whole]
-    assert len(example.tree.prefix) > 0
+    assert len(example.tree.nodes) > 1
     assert example.lengths == tuple(len(t.ids) - t.response_start for t in whole)
     assert example.cluster == 7
     assert (report.comparisons, report.pairs, report.dropped_pairs, report.truncated) == (
@@ -52,7 +52,7 @@ def test_a_tree_holds_every_conversation_and_the_response_lengths(renderer):
 
 def test_an_encoders_trees_share_nothing(renderer):
     (example,), _ = encode(renderer(), [comparison("Say", "yes", "no")], [0], share=False)
-    assert len(example.tree.prefix) == 0
+    assert all(node.parent is None for node in example.tree.nodes)
 
 
 def test_a_comparison_weighs_the_mean_of_its_preferences(renderer):
