@@ -11,11 +11,14 @@ from typing import Any
 
 from assay.errors import DataError
 from assay.evaluation.rewardbench import ties_prompt
-from assay.evaluation.steps import check_steps, labels_to_first_error, marks_of_error_steps
+from assay.evaluation.steps import check_steps
 from assay.evaluation.suite import ScoredItem, SuiteSpec, check_item, check_rewards
+from assay.formats.fields import RowError
 from assay.formats.files import numbering, read_rows
+from assay.formats.step_labels import labels_to_first_error, marks_of_error_steps
 
 Row = Mapping[str, Any]
+_Parser = Callable[[Row, str, int], ScoredItem]
 _LAYOUTS = (
     "id, subset, rewards, correct (assay); subset, scores_chosen, scores_rejected (RewardBench 1); "
     "id, subset, scores, num_correct (RewardBench 2); pair_id, score_A, score_B, label "
@@ -52,7 +55,7 @@ def read_scores(path: str | Path, spec: SuiteSpec, model: str | None = None) -> 
 def _item(row: Row, where: str, spec: SuiteSpec, number: int) -> ScoredItem:
     for keys, parse in _PARSERS.items():
         if all(key in row for key in keys):
-            item = parse(row, where, number)
+            item = _placed(parse, row, where, number)
             break
     else:
         raise DataError(
@@ -77,6 +80,13 @@ def _item(row: Row, where: str, spec: SuiteSpec, number: int) -> ScoredItem:
             f"{len(item.rewards)} rewards."
         )
     return item
+
+
+def _placed(parse: _Parser, row: Row, where: str, number: int) -> ScoredItem:
+    try:
+        return parse(row, where, number)
+    except RowError as error:
+        raise DataError(f"{where}: {error}.") from error
 
 
 def _known(spec: SuiteSpec, subset: str, where: str) -> Any:
@@ -130,14 +140,14 @@ def _first_error(row: Row, where: str, number: int) -> ScoredItem:
     # ProcessBench's ids begin with the subset: gsm8k-17
     subset = str(row.get("subset") or id.rpartition("-")[0])
     rewards = _step_rewards(row, id, where)
-    correct = labels_to_first_error(row["label"], len(rewards), where)
+    correct = labels_to_first_error(row["label"], len(rewards))
     return ScoredItem(id, subset, rewards, correct, f"{subset}/{id}")
 
 
 def _error_steps(row: Row, where: str, number: int) -> ScoredItem:
     id, subset = str(row["idx"]), str(row["classification"])
     rewards = _step_rewards(row, id, where)
-    correct = marks_of_error_steps(row["error_steps"], len(rewards), where)
+    correct = marks_of_error_steps(row["error_steps"], len(rewards))
     # variants of one problem share its number, as in circular_prm_test_p1_0
     return ScoredItem(id, subset, rewards, correct, id.removeprefix(f"{subset}_"))
 
@@ -157,7 +167,7 @@ def _judgebench(row: Row, where: str, number: int) -> ScoredItem:
     return ScoredItem(id, str(row.get("subset", "all")), rewards, (first, not first), id)
 
 
-_PARSERS: dict[tuple[str, ...], Callable[[Row, str, int], ScoredItem]] = {
+_PARSERS: dict[tuple[str, ...], _Parser] = {
     ("id", "subset", "rewards", "correct"): _ours,
     ("id", "rewards", "label"): _first_error,
     ("idx", "rewards", "classification", "error_steps"): _error_steps,

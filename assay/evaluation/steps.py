@@ -11,7 +11,6 @@ Letters: S steps of an item · G groups of items.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -160,34 +159,6 @@ def step_figures(scored: Sequence[ScoredItem], spec: SuiteSpec) -> dict[str, dic
             parts[key] = jackknife_of_sums(sums, function, clusters).figure()
         found[name] = parts
     return found
-
-
-def labels_to_first_error(label: int, steps: int, where: str) -> tuple[bool, ...]:
-    """Marks of steps from the index of the first wrong one (-1: none): wrong from there on.
-
-    Raises:
-        DataError: If there is no such step.
-    """
-    if isinstance(label, bool) or not isinstance(label, int) or not -1 <= label < steps:
-        raise DataError(
-            f"{where}: 'label' is {label!r}; wanted the index of the first wrong of {steps} steps, "
-            "or -1."
-        )
-    return tuple(label < 0 or i < label for i in range(steps))
-
-
-def marks_of_error_steps(errors: Sequence[Any], steps: int, where: str) -> tuple[bool, ...]:
-    """Marks of steps from the numbers of the wrong ones, counted from 1.
-
-    Raises:
-        DataError: If a number names no step.
-    """
-    strange = [e for e in errors if isinstance(e, bool) or e not in range(1, steps + 1)]
-    if strange:
-        raise DataError(
-            f"{where}: 'error_steps' holds {strange[0]!r}; wanted numbers from 1 to {steps}."
-        )
-    return tuple(i + 1 not in errors for i in range(steps))
 
 
 def check_steps(item: ScoredItem, where: str) -> None:
