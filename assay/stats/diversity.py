@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from assay.errors import DataError
 from assay.stats.arrays import Clusters, Floats, codes, finite, same_length
+from assay.stats.correlation import spearman
 from assay.stats.estimates import jackknife_of_sums
 from assay.stats.intervals import cluster_bootstrap, cluster_mean
 from assay.types import Figure
@@ -89,16 +90,8 @@ def uncertainty_error_correlation(
     u, ok = finite("uncertainty", uncertainty), finite("correct", correct)
     same_length(uncertainty=u, correct=ok)
 
-    def correlation(rows: Floats) -> float:
-        from scipy.stats import rankdata
-
-        ranks = rankdata(rows, axis=0)
-        ranks = ranks - ranks.mean(axis=0)
-        spread = float(np.sqrt((ranks[:, 0] @ ranks[:, 0]) * (ranks[:, 1] @ ranks[:, 1])))
-        return float(ranks[:, 0] @ ranks[:, 1]) / spread if spread > 0 else np.nan
-
     rows = np.stack([u, 1 - ok], axis=1)
-    return cluster_bootstrap(rows, clusters, correlation, resamples, seed)
+    return cluster_bootstrap(rows, clusters, spearman, resamples, seed)
 
 
 @dataclass(frozen=True, slots=True)

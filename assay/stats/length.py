@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from assay.errors import DataError
 from assay.stats.arrays import Clusters, Floats, as_pairs, codes, finite, same_length
+from assay.stats.correlation import pearson, spearman
 from assay.stats.intervals import cluster_bootstrap
 from assay.stats.logistic import logistic_slope
 from assay.types import Figure
@@ -73,14 +74,5 @@ def reward_length_correlation(
     )
     shared = size[cluster] > 1
 
-    def correlation(sample: Floats) -> float:
-        if method == "spearman":
-            from scipy.stats import rankdata
-
-            sample = rankdata(sample, axis=0)
-        x, y = (sample - sample.mean(axis=0)).T
-        spread = np.sqrt((x @ x) * (y @ y))
-        # rounding leaves a constant column a spread of some 1e-16 of its size
-        return float(np.clip(x @ y / spread, -1, 1)) if spread > 1e-12 else np.nan
-
+    correlation = spearman if method == "spearman" else pearson
     return cluster_bootstrap(rows[shared], cluster[shared], correlation, resamples, seed)
