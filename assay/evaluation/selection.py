@@ -15,8 +15,8 @@ import numpy as np
 
 from assay.configs import AggregatorName
 from assay.errors import ConfigError, DataError
-from assay.evaluation.best_of_n import Floats, expected_best
-from assay.stats import Aggregator
+from assay.evaluation.best_of_n import Floats
+from assay.stats import Aggregator, expected_best
 from assay.stats.arrays import codes
 
 SINGLE = "single"

@@ -12,6 +12,7 @@ with a single cluster its interval is ``nan``, or the whole range where the rang
 from assay.stats.aggregation import Aggregator, Standards
 from assay.stats.arrays import CONFIDENCE
 from assay.stats.auc import auc
+from assay.stats.best_of import expected_best
 from assay.stats.calibration import ReliabilityBin, ece, fit_temperature, reliability_bins
 from assay.stats.comparison import (
     holm,
@@ -82,6 +83,7 @@ __all__ = [
     "ece",
     "error_correlation",
     "estimate_mean",
+    "expected_best",
     "fit_temperature",
     "flip_rate",
     "gaussian_members",

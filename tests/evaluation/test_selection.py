@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from assay.errors import ConfigError, DataError
-from assay.evaluation.best_of_n import expected_best
 from assay.evaluation.selection import Candidates, Selector, deviation, selected
-from assay.stats import Aggregator
+from assay.stats import Aggregator, expected_best
 
 
 def made(members: int = 3, prompts: int = 6, samples: int = 16, seed: int = 0) -> Candidates:
