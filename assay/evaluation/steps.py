@@ -13,21 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from assay.errors import DataError
 from assay.evaluation.suite import Measure, ScoredItem, SubsetSpec, SuiteSpec
+from assay.stats.step_counts import (
+    THRESHOLD,
+    f1,
+    first_error,
+    negative_f1,
+    prm_score,
+    processbench_f1,
+)
 from assay.types import Figure
-
-THRESHOLD = 0.5
-"""The probability from which a step is called right."""
-
-Counts = NDArray[np.float64]
-
-
-def first_error(rewards: Sequence[float], threshold: float = THRESHOLD) -> int:
-    """Index of the first step below the threshold, -1 if there is none."""
-    return next((i for i, reward in enumerate(rewards) if reward < threshold), -1)
 
 
 def first_errors(item: ScoredItem) -> tuple[int, int]:
@@ -43,50 +40,12 @@ def match_counts(item: ScoredItem) -> tuple[float, ...]:
     return wrong, wrong * match, 1 - wrong, (1 - wrong) * match
 
 
-def processbench_f1(counts: Counts) -> Counts:
-    """``2 a b / (a + b)``: a of the solutions with an error whose first is named, b of the others.
-
-    The harmonic mean of two accuracies, not the F1 of a classifier: ProcessBench, §3.3. It is 0
-    where both are, and undefined (``nan``) where the solutions are all of one kind.
-
-    Args:
-        counts: Sums of :func:`match_counts`, ``(G, 4)``.
-    """
-    wrong, found, sound, passed = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        a, b = found / wrong, passed / sound
-        return np.where(np.isfinite(a + b) & (a + b == 0), 0.0, 2 * a * b / (a + b))
-
-
 def step_counts(item: ScoredItem) -> tuple[float, ...]:
     """(true positive, false positive, true negative, false negative) steps; right is positive."""
     called = np.asarray(item.rewards) >= THRESHOLD
     right = np.asarray(item.correct)
     sides = (called & right, called & ~right, ~called & ~right, ~called & right)
     return tuple(float(side.sum()) for side in sides)
-
-
-def f1(counts: Counts) -> Counts:
-    """F1 of right steps, ``2 TP / (2 TP + FP + FN)``; ``nan`` where there is nothing to count."""
-    tp, fp, _, fn = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
-    return _over(2 * tp, 2 * tp + fp + fn)
-
-
-def negative_f1(counts: Counts) -> Counts:
-    """F1 of wrong steps, ``2 TN / (2 TN + FN + FP)``."""
-    _, fp, tn, fn = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
-    return _over(2 * tn, 2 * tn + fn + fp)
-
-
-def prm_score(counts: Counts) -> Counts:
-    """``½ F1 + ½ negative F1`` of steps: PRMBench's PRMScore, from sums of ``step_counts``."""
-    return np.asarray(0.5 * f1(counts) + 0.5 * negative_f1(counts))
-
-
-def _over(part: ArrayLike, whole: ArrayLike) -> Counts:
-    p, w = np.asarray(part), np.asarray(whole)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(w > 0, p / w, np.nan)
 
 
 _AT = f"a step of probability {THRESHOLD:g} is called right"

@@ -18,13 +18,11 @@ from assay.evaluation.steps import (
     KINDS,
     PRMBENCH,
     PROCESSBENCH,
-    first_error,
-    prm_score,
-    processbench_f1,
 )
 from assay.evaluation.suite import ScoredItem
 from assay.evaluation.suites import load_suite, suite_spec
 from assay.stats import jackknife, jackknife_of_sums
+from assay.stats.step_counts import first_error, prm_score, processbench_f1
 
 KIND_NAMES = [kind for kinds in KINDS.values() for kind in kinds]
 
