@@ -26,6 +26,22 @@ Metrics = Sequence[Mapping[str, Any]]
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6B6B6B"
 
+LINES: Sequence[Mapping[str, Any]] = (
+    {"color": BLUE, "ls": "-", "marker": "o"},
+    {"color": ORANGE, "ls": "--", "marker": "s"},
+    {"color": GREEN, "ls": "-.", "marker": "^"},
+    {"color": "#CC79A7", "ls": (0, (8, 2)), "marker": "D"},
+    {"color": "#E69F00", "ls": (0, (4, 1, 1, 1, 1, 1)), "marker": "v"},
+    {"color": "#56B4E9", "ls": (0, (2, 1)), "marker": "P"},
+)
+"""How curves of several methods are told apart, in turn; after the last it begins again."""
+
+LIMITS: Mapping[str, tuple[str, Any]] = {
+    "pass": ("an oracle picks (pass@n)", "--"),
+    "random": ("a random pick", ":"),
+}
+"""Methods that nothing real can pass or should fall below: grey, without markers."""
+
 STYLE: Any = {  # Any: matplotlib types its 300 settings one by one
     "axes.axisbelow": True,
     "axes.edgecolor": "#9A9A9A",
@@ -98,6 +114,22 @@ def reliability_diagram(
     """
     with _canvas(path, (5.6, 5.4)) as (_, axes):
         _draw_reliability(axes[0], gaps, probability, calibration_error)
+    return Path(path)
+
+
+def selection_curves(
+    n: Sequence[int],
+    curves: Mapping[str, Sequence[Figure]],
+    path: str | Path,
+    title: str = "Accuracy of the solution picked",
+) -> Path:
+    """Accuracy against the number of samples that a method picks from, with 95 % bands.
+
+    Args:
+        curves: A figure for each n by method; ``pass`` and ``random`` are drawn as limits.
+    """
+    with _canvas(path, (7.8, 5.4)) as (_, axes):
+        _draw_selection(axes[0], n, curves, title)
     return Path(path)
 
 
@@ -256,6 +288,32 @@ def _draw_reliability(
     )
     ax.set_xlim(0.49, 1.01)
     ax.set_ylim(max(0.0, min(0.45, float(low.min()) - 0.03)), 1.02)
+    _legend(ax)
+    return None
+
+
+def _draw_selection(
+    ax: Axes, n: Sequence[int], curves: Mapping[str, Sequence[Figure]], title: str
+) -> None:
+    ax.set(title=title, xlabel="n, samples of a problem (log scale)", ylabel="share right")
+    if not len(n) or not curves:
+        return _say_empty(ax)
+    drawn = 0
+    for method, figures in curves.items():
+        value, low, high = np.array([[f.value, f.low, f.high] for f in figures]).T
+        if method in LIMITS:
+            label, style = LIMITS[method]
+            ax.plot(n, value, color=GREY, ls=style, lw=1.4, label=label)
+            continue
+        look = LINES[drawn % len(LINES)]
+        drawn += 1
+        ax.fill_between(n, low, high, color=look["color"], alpha=0.1, lw=0)
+        ax.plot(n, value, lw=1.8, ms=5, label=method, **look)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(list(n), [f"{count:,}" for count in n])
+    ax.minorticks_off()
+    problems = max(figure.n for figures in curves.values() for figure in figures)
+    ax.set_title(f"{title} · {problems:,} problems, 95 % bands")
     _legend(ax)
     return None
 

@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from assay.plots import gap_histogram, reliability_diagram, report_page, training_curves
+from assay.plots import (
+    LINES,
+    gap_histogram,
+    reliability_diagram,
+    report_page,
+    selection_curves,
+    training_curves,
+)
 from assay.stats import accuracy
 from assay.types import Figure
 
@@ -56,11 +63,21 @@ def line(figure: matplotlib.figure.Figure, panel: int, label: str) -> np.ndarray
     return np.asarray(found.get_xydata())
 
 
+N = (1, 2, 4, 8)
+SELECTED = {
+    name: [Figure(start + rise * i, start + rise * i - 0.05, start + rise * i + 0.05, 60)
+           for i in range(4)]
+    for name, start, rise in (("pass", 0.4, 0.12), ("random", 0.4, 0), ("PRM", 0.4, 0.08),
+                              ("majority", 0.4, 0.04))
+}  # fmt: skip
+
+
 PICTURES: dict[str, Callable[[Path], Path]] = {
     "curves": lambda path: training_curves(metrics(), path, LENGTH_ONLY),
     "gaps": lambda path: gap_histogram(GAPS, path, accuracy(GAPS)),
     "reliability": lambda path: reliability_diagram(GAPS, path),
     "page": lambda path: report_page(metrics(), GAPS, path, accuracy(GAPS), LENGTH_ONLY),
+    "selection": lambda path: selection_curves(N, SELECTED, path),
 }
 
 
@@ -160,6 +177,34 @@ def test_reliability_shows_the_bins_and_the_given_figure(
     (points,) = [c for c in ax.containers if "10 bins of 30 pairs" in str(c.get_label())]
     x, y = np.asarray(points.lines[0].get_xydata()).T
     assert x == pytest.approx(y)  # labels equal to the predictions lie on the diagonal
+
+
+def test_selection_shows_every_method_with_its_band_and_limits_without(
+    tmp_path: Path, drawn: list[matplotlib.figure.Figure]
+) -> None:
+    selection_curves(N, SELECTED, tmp_path / "selection.png")
+    (ax,) = drawn[0].axes
+    assert ax.get_title(loc="left") == ("Accuracy of the solution picked · 60 problems, 95 % bands")
+    assert line(drawn[0], 0, "PRM").tolist() == [
+        [n, f.value] for n, f in zip(N, SELECTED["PRM"], strict=True)
+    ]
+    assert line(drawn[0], 0, "an oracle picks (pass@n)")[-1].tolist() == [8, pytest.approx(0.76)]
+    bands = [np.asarray(c.get_paths()[0].vertices) for c in ax.collections]
+    assert len(bands) == 2
+    assert (bands[0][:, 1].min(), bands[0][:, 1].max()) == pytest.approx((0.35, 0.69))
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "2", "4", "8"]
+
+
+def test_methods_are_told_apart_by_more_than_colour(
+    tmp_path: Path, drawn: list[matplotlib.figure.Figure]
+) -> None:
+    many = {str(i): SELECTED["PRM"] for i in range(len(LINES))}
+    selection_curves(N, many, tmp_path / "selection.png")
+    lines = drawn[0].axes[0].lines
+    assert len({x.get_marker() for x in lines}) == len(LINES)
+    assert len({x.get_color() for x in lines}) == len(LINES)
+    selection_curves([], {}, tmp_path / "selection.png")
+    assert [t.get_text() for t in drawn[1].axes[0].texts] == ["not recorded"]
 
 
 def test_a_page_without_pairs_or_metrics_is_still_drawn(
