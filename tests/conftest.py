@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,9 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices: threads cost more than they give
+
+# modules that tests share are imported by their names: tiny, families, fitting
+sys.path += [str(Path(__file__).parent / room) for room in ("models", "data", "train")]
 
 hypothesis.settings.register_profile("assay", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("assay")
@@ -123,6 +127,17 @@ def _gold_pairs(n: int, seed: int = 0) -> list[dict[str, Any]]:
     return rows
 
 
+def _gold_ordered_pairs(n: int, seed: int = 0) -> list[dict[str, Any]]:
+    rows = []
+    for row in _gold_pairs(n, seed):
+        gap = _gold_reward(row["chosen"]) - _gold_reward(row["rejected"])
+        if gap < 0:
+            row = {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
+        if gap:
+            rows.append(row)
+    return rows
+
+
 @pytest.fixture(scope="session")
 def gold_reward() -> Callable[[str], float]:
     """What ``gold_pairs`` really wants: +1 for every good word, −1 for every bad one."""
@@ -136,6 +151,12 @@ def gold_pairs() -> Callable[..., list[dict[str, Any]]]:
     Chosen by Bradley–Terry with the gold reward: P(chosen) = σ(gold of chosen − gold of rejected).
     """
     return _gold_pairs
+
+
+@pytest.fixture(scope="session")
+def gold_ordered_pairs() -> Callable[..., list[dict[str, Any]]]:
+    """``gold_ordered_pairs(n, seed=0)``: the gold order itself, without noise; fewer for ties."""
+    return _gold_ordered_pairs
 
 
 @pytest.fixture(scope="session")

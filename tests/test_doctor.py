@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import families
 import pytest
+import tiny
 import torch
 
 from assay.configs import Doctor
@@ -17,17 +18,6 @@ from assay.doctor import Diagnosis, Finding, run, tokenizer_findings
 from assay.errors import CheckpointError, ConfigError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-
-
-def _load(name: str, path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny = _load("tiny", Path(__file__).parent / "models" / "tiny.py")
-families = _load("families", Path(__file__).parent / "data" / "families.py")
 
 
 def levels(findings: tuple[Finding, ...] | list[Finding]) -> dict[str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import families
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,10 +25,6 @@ from assay.data.contract import (
 )
 from assay.errors import ContractError
 from assay.types import Conversation, Message
-
-_spec = importlib.util.spec_from_file_location("families", Path(__file__).with_name("families.py"))
-families = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(families)
 
 FAMILIES = list(families.FAMILIES)
 BOS = {"llama3": "<|begin_of_text|>", "gemma": "<bos>", "mistral": "<s>", "bert": "[CLS]"}

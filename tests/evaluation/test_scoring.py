@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 from transformers import AutoTokenizer
 
 from assay.bundled import HELDOUT
@@ -242,14 +243,6 @@ def texts(n: int) -> list[str]:
 
 
 # --- the same number whatever is scored beside it -------------------------------------------------
-
-_spec = importlib.util.spec_from_file_location(
-    "tiny", Path(__file__).parents[1] / "models" / "tiny.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-tiny = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 
 class AtATime:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from typing import Any
 
+import families
 import numpy as np
 import pytest
+import tiny
 import torch
 from numpy.typing import NDArray
 
@@ -19,16 +19,6 @@ from assay.types import Conversation
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-
-def _load(name: str, path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny = _load("tiny", Path(__file__).with_name("tiny.py"))
-families = _load("families", Path(__file__).parents[1] / "data" / "families.py")
 
 CASES = {"llama": "chatml", "gemma3_text": "gemma", "gpt2": "gpt2", "bert": "bert"}
 CASES |= {"roberta": "bert", "distilbert": "bert", "electra": "bert"}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import families
 import numpy as np
 import pytest
+import tiny
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
@@ -27,16 +28,6 @@ from assay.types import Conversation
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-
-def _load(name: str, path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny = _load("tiny", Path(__file__).with_name("tiny.py"))
-families = _load("families", Path(__file__).parents[1] / "data" / "families.py")
 
 CONVERSATIONS = [
     Conversation.of(prompt, response)

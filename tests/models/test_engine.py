@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
+import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import random_pack, tiny_reward_model
 
-from assay.data.contract import Contract, Renderer, Tokens
-from assay.data.trees import PackedTrees, build_tree, pack
+from assay.data.contract import Tokens
+from assay.data.trees import build_tree, pack
 from assay.models.attention import EngineError, TreeLayout, tree_attention
 from assay.models.probe import compare_engines, probe
 from assay.models.reward_model import RewardModel
-
-_spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
-tiny = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
-
-
-def reward_model(name: str, **changes: Any) -> RewardModel:
-    network = tiny.tiny_network(name, **changes)
-    pad = network.config.pad_token_id
-    contract = Contract(
-        chat_template="",
-        template_source="plain",
-        end_of_response="<end>",
-        end_of_response_id=2,
-        pad_token="<pad>",
-        max_length=120,
-        pooling="first" if name in tiny.ENCODERS else "last",
-    )
-    tokenizer = SimpleNamespace(convert_tokens_to_ids=lambda _: pad, all_special_ids=[])
-    return RewardModel(network, Renderer(contract, tokenizer), backbone=name)
-
-
-def random_pack(shapes: list[tuple[int, list[int]]], seed: int, *, share: bool) -> PackedTrees:
-    generator = np.random.default_rng(seed)
-    trees = []
-    for prompt, rests in shapes:
-        shared = generator.integers(3, tiny.VOCABULARY, prompt)
-        tokens = [
-            Tokens(
-                np.concatenate([shared, generator.integers(3, tiny.VOCABULARY, r)]).astype(
-                    np.int32
-                ),
-                prompt,
-            )
-            for r in rests
-        ]
-        trees.append(build_tree(tokens, share=share))
-    return pack(trees)
-
 
 tree_shapes = st.lists(
     st.tuples(st.integers(0, 30), st.lists(st.integers(1, 14), min_size=1, max_size=5)),
@@ -84,7 +42,7 @@ _models: dict[str, RewardModel] = {}
 
 def _cached(name: str) -> RewardModel:
     if name not in _models:
-        _models[name] = reward_model(name)
+        _models[name] = tiny_reward_model(name)
     return _models[name]
 
 
@@ -111,12 +69,12 @@ def test_engine_reads_what_the_sequence_classifier_reads(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["llama", "gemma3_text", "bert"])
 def test_probe_passes_with_gradient_checkpointing(name: str) -> None:
-    result = probe(reward_model(name))
+    result = probe(tiny_reward_model(name))
     assert result.passed, result
 
 
 def test_probe_refuses_attention_sinks() -> None:
-    model = reward_model(
+    model = tiny_reward_model(
         "gpt_oss",
         vocab_size=97,
         hidden_size=32,
@@ -137,7 +95,7 @@ def test_probe_refuses_attention_sinks() -> None:
 
 def test_sliding_window_counts_positions_not_packed_indexes() -> None:
     """A later response lies far from its prompt in the row, and must see the same of it."""
-    model = reward_model("gemma3_text")
+    model = tiny_reward_model("gemma3_text")
     model.set_engine("tree")
     twin = np.arange(10, 16, dtype=np.int32)
     filler = np.arange(20, 50, dtype=np.int32)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
-from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
+import tiny
 import torch
+from tiny import random_pack, tiny_reward_model
 
-from assay.data.contract import Contract, Renderer, Tokens
-from assay.data.trees import build_tree, pack
 from assay.errors import BackboneError, CheckpointError, ConfigError
 from assay.models.backbones import cut_layers, layer_list
 from assay.models.ensemble import HeadEnsemble, TrunkEnsemble, upper_state
-from assay.models.reward_model import RewardModel
 from assay.models.views import (
     View,
     check_views,
@@ -26,54 +21,24 @@ from assay.models.views import (
     view_features,
 )
 
-_spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
-tiny = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
-
 DECODERS = [name for name in tiny.ARCHITECTURES if name not in tiny.ENCODERS]
 
 
-def reward_model(name: str, engine: str = "tree") -> RewardModel:
-    network = tiny.tiny_network(name)
-    pad = network.config.pad_token_id
-    contract = Contract(
-        chat_template="",
-        template_source="plain",
-        end_of_response="<end>",
-        end_of_response_id=2,
-        pad_token="<pad>",
-        max_length=120,
-        pooling="last",
-    )
-    tokenizer = SimpleNamespace(convert_tokens_to_ids=lambda _: pad, all_special_ids=[])
-    return RewardModel(network, Renderer(contract, tokenizer), backbone=name, engine=engine)
-
-
-def packed(share: bool = True, seed: int = 0):
-    rng = np.random.default_rng(seed)
-    trees = []
-    for prompt, rests in ((11, (5, 9)), (20, (3, 4, 12)), (4, (14,))):
-        shared = rng.integers(3, tiny.VOCABULARY, prompt)
-        tokens = [
-            Tokens(np.concatenate([shared, rng.integers(3, tiny.VOCABULARY, r)]).astype(np.int32),
-                   prompt)
-            for r in rests
-        ]  # fmt: skip
-        trees.append(build_tree(tokens, share=share))
-    return pack(trees)
+def packed(share: bool = True) -> PackedTrees:
+    return random_pack(((11, (5, 9)), (20, (3, 4, 12)), (4, (14,))), 0, share=share)
 
 
 @pytest.mark.parametrize("engine", ["tree", "padded"])
 @pytest.mark.parametrize("name", DECODERS)
 def test_a_view_is_what_a_backbone_cut_there_gives(name: str, engine: str) -> None:
-    whole = reward_model(name, engine)
+    whole = tiny_reward_model(name, engine)
     views = [View(1), View(2, "mean"), View(3), View(3, "last+mean")]
     row = packed()
     with torch.no_grad():
         seen = view_features(whole, row, views)
         wanted = []
         for view in views:
-            cut = reward_model(name, engine)
+            cut = tiny_reward_model(name, engine)
             cut_layers(cut.network, view.layer)
             wanted.append(cut.pooled(cut.states(row), row, view.pooling))
     wanted = torch.cat(wanted, dim=-1)
@@ -83,17 +48,17 @@ def test_a_view_is_what_a_backbone_cut_there_gives(name: str, engine: str) -> No
 
 @pytest.mark.parametrize("name", tiny.ENCODERS)
 def test_views_of_encoders_need_no_norm(name: str) -> None:
-    model = reward_model(name)
+    model = tiny_reward_model(name, "tree")
     row = packed(share=False)
     with torch.no_grad():
         seen = view_features(model, row, [View(2, "mean")])
-        cut = reward_model(name)
+        cut = tiny_reward_model(name, "tree")
         cut_layers(cut.network, 2)
         torch.testing.assert_close(seen, cut.pooled(cut.states(row), row, "mean"))
 
 
 def test_many_heads_are_many_models() -> None:
-    model = reward_model("llama")
+    model = tiny_reward_model("llama", "tree")
     weights = torch.randn(4, 64)
     weights[1:3, :32] = 0
     ensemble = HeadEnsemble(model, [View(3), View(2, "mean")], weights)
@@ -112,7 +77,7 @@ def test_many_heads_are_many_models() -> None:
 @pytest.mark.parametrize("engine", ["tree", "padded"])
 @pytest.mark.parametrize("name", [*DECODERS, "bert", "roberta"])
 def test_members_above_a_trunk_are_models_of_their_own(name: str, engine: str) -> None:
-    trunk = reward_model(name, engine)
+    trunk = tiny_reward_model(name, engine)
     if name in tiny.ENCODERS:
         trunk.set_contract(pooling="first")
     shared, members = 2, []
@@ -139,7 +104,7 @@ def test_members_above_a_trunk_are_models_of_their_own(name: str, engine: str) -
 
 
 def test_layers_are_put_back_when_a_member_fails() -> None:
-    trunk = reward_model("llama")
+    trunk = tiny_reward_model("llama", "tree")
     ensemble = TrunkEnsemble(trunk, 1, [upper_state(trunk, 1)])
     row = packed()
     with torch.no_grad():
@@ -151,7 +116,7 @@ def test_layers_are_put_back_when_a_member_fails() -> None:
 
 
 def test_weights_that_do_not_fit_are_refused() -> None:
-    trunk = reward_model("llama")
+    trunk = tiny_reward_model("llama", "tree")
     state = upper_state(trunk, 1)
     state.pop(next(iter(state)))
     with pytest.raises(CheckpointError, match="do not fit its backbone"):
@@ -175,11 +140,11 @@ def test_views_are_written_as_they_are_read() -> None:
         with pytest.raises(ConfigError, match="is not LAYER or LAYER:POOLING"):
             View.parse(text)
     with pytest.raises(ConfigError, match="the backbone has 3"):
-        check_views(reward_model("llama"), [View(4)])
+        check_views(tiny_reward_model("llama", "tree"), [View(4)])
 
 
 def test_a_backbone_without_a_known_norm_is_named() -> None:
-    model = reward_model("llama")
+    model = tiny_reward_model("llama", "tree")
     del model.network.model.norm
     with pytest.raises(BackboneError, match="no final norm by a name Assay knows"):
         final_norm(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import multiprocessing
 import os
@@ -22,11 +21,6 @@ from assay.models.features import FeatureCache, _locked, _Store
 from assay.models.reward_model import RewardModel
 from assay.models.views import View, view_features
 from assay.types import Conversation
-
-_families = Path(__file__).parents[1] / "data" / "families.py"
-_spec = importlib.util.spec_from_file_location("families", _families)
-families = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(families)
 
 CONVERSATIONS = [Conversation.of(f"question {n // 3}", f"reply {n}") for n in range(12)]
 

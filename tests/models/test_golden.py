@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import families
 import numpy as np
 import pytest
+import tiny
 import torch
 
 from assay.configs import Verify
@@ -31,17 +32,6 @@ from assay.score.verify import run as run_verify
 from assay.score.verify import verify
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-
-
-def _load(name: str, path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny = _load("tiny", Path(__file__).with_name("tiny.py"))
-families = _load("families", Path(__file__).parents[1] / "data" / "families.py")
 
 
 @pytest.fixture

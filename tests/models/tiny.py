@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import (
     AutoConfig,
@@ -12,6 +15,10 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
 )
+
+from assay.data.contract import Contract, Renderer, Tokens
+from assay.data.trees import PackedTrees, build_tree, pack
+from assay.models.reward_model import RewardModel
 
 VOCABULARY = 97
 _BASE = {
@@ -92,6 +99,37 @@ def tiny_network(name: str, seed: int = 0, **changes: Any) -> Any:
     torch.manual_seed(seed)
     network = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     return _spread(network)
+
+
+def tiny_reward_model(name: str, engine: str = "padded", **changes: Any) -> RewardModel:
+    """A reward model on ``tiny_network``, with a contract but no tokenizer: it reads token ids."""
+    network = tiny_network(name, **changes)
+    pad = network.config.pad_token_id
+    contract = Contract(
+        chat_template="",
+        template_source="plain",
+        end_of_response="<end>",
+        end_of_response_id=2,
+        pad_token="<pad>",
+        max_length=120,
+        pooling="first" if name in ENCODERS else "last",
+    )
+    tokenizer = SimpleNamespace(convert_tokens_to_ids=lambda _: pad, all_special_ids=[])
+    return RewardModel(network, Renderer(contract, tokenizer), backbone=name, engine=engine)
+
+
+def random_pack(
+    shapes: Sequence[tuple[int, Sequence[int]]], seed: int, *, share: bool
+) -> PackedTrees:
+    """Trees of random tokens, each of a prompt's length and its responses'."""
+    generator = np.random.default_rng(seed)
+    trees = []
+    for prompt, rests in shapes:
+        shared = generator.integers(3, VOCABULARY, prompt)
+        paths = [np.concatenate([shared, generator.integers(3, VOCABULARY, r)]) for r in rests]
+        tokens = [Tokens(path.astype(np.int32), prompt) for path in paths]
+        trees.append(build_tree(tokens, share=share))
+    return pack(trees)
 
 
 def save_backbone(directory: Path, name: str, tokenizer: Any, seed: int = 0) -> Path:

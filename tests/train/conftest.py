@@ -7,26 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from fitting import textless
 from numpy.typing import NDArray
 
-from assay.data.trees import Tree
 from assay.train.encode import Example
 from assay.types import Preference
 
-NO_TOKENS = np.zeros(0, dtype=np.int32)
-
 
 def _example(number: int, cluster: int, *labels: Preference, count: int = 2) -> Example:
-    """A comparison without text."""
-    return Example(
-        tree=Tree(NO_TOKENS, (NO_TOKENS,) * count, (0,) * count),
-        tokens=(),
-        preferences=labels or (Preference(0, 1),),
-        ranking=None,
-        lengths=(1,) * count,
-        cluster=cluster,
-        number=number,
-    )
+    return textless(*labels, count=count, cluster=cluster, number=number)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fitting import textless
 
 from assay.cli import main
 from assay.configs import Clean, Cleaning
 from assay.data.pairs import PreferencePairs
-from assay.data.trees import Tree
 from assay.errors import ConfigError, DataError
 from assay.formats.comparisons import to_row
 from assay.models.reward_model import RewardModel
@@ -61,10 +61,9 @@ def check_of(
     number, place, probability = (np.array(column) for column in zip(*rows, strict=True))
     count = len(rows)
     examples = [
-        Example(Tree(np.zeros(0, dtype=np.int32), (), ()), (), pairs.comparisons[n].preferences,
-                None, (3,) * len(pairs.comparisons[n].responses), n, n)
-        for n in wrong
-    ]  # fmt: skip
+        textless(*c.preferences, lengths=(3,) * len(c.responses), cluster=n, number=n)
+        for n, c in ((n, pairs.comparisons[n]) for n in wrong)
+    ]
     gaps = np.where(np.isnan(probability), 0.0, 1 - 2 * probability)
     flips = FlipModel(0.2, 1.0)
     fold = np.arange(len(wrong))[:, None] % 2

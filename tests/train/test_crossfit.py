@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fitting import SMALL
 from sklearn.metrics import roc_auc_score
 
 from assay.errors import ConfigError, DataError
@@ -14,24 +15,17 @@ from assay.train.crossfit import CrossFit, cross_fit, flipped_bradley_terry, lea
 from assay.train.encode import Example, pair_index
 from assay.train.heads import HeadPlan, Heads, HeadsTask, bootstrap_weights
 from assay.train.losses import bradley_terry
-from assay.train.plan import FitSettings
 from assay.types import Preference
 
-SETTINGS = FitSettings(
+SETTINGS = replace(
+    SMALL,
     epochs=20,
     batch_size=128,
     token_budget=1 << 30,
-    lr=0.05,
-    head_lr_multiplier=1.0,
-    weight_decay=0.0,
     warmup_fraction=0.05,
-    schedule="cosine",
-    max_grad_norm=1.0,
     eval_every=1000,
     save_every=1000,
     log_every=1000,
-    seed=0,
-    precision="fp32",
 )
 
 

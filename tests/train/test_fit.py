@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fitting import SMALL
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -17,7 +18,6 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from assay.errors import ConfigError, TrainingError
 from assay.train.fit import fit
 from assay.train.plan import (
-    FitSettings,
     learning_rate,
     micro_batches,
     parameter_groups,
@@ -25,22 +25,6 @@ from assay.train.plan import (
 )
 from assay.train.resume import clear_resume
 
-SETTINGS = FitSettings(
-    epochs=2,
-    batch_size=8,
-    token_budget=1000,
-    lr=0.05,
-    head_lr_multiplier=1.0,
-    weight_decay=0.0,
-    warmup_fraction=0.25,
-    schedule="cosine",
-    max_grad_norm=1.0,
-    eval_every=3,
-    save_every=2,
-    log_every=1,
-    seed=0,
-    precision="fp32",
-)
 WANTED = torch.tensor([1.0, -2.0, 0.5])
 
 
@@ -73,7 +57,7 @@ class Regression:
 
 def run(task=None, directory=None, on_step=None, resume=False, fingerprint=None, **changes):
     task = task or Regression()
-    settings = replace(SETTINGS, **changes)
+    settings = replace(SMALL, **changes)
     return task, fit(
         task,
         task.module,
@@ -94,7 +78,7 @@ def losses_of(result):
 
 @given(st.integers(1, 50), st.integers(1, 12), st.integers(1, 4), st.integers(0, 5))
 def test_every_epoch_sees_every_example_once(count, batch_size, epochs, seed):
-    settings = replace(SETTINGS, batch_size=batch_size, epochs=epochs, seed=seed)
+    settings = replace(SMALL, batch_size=batch_size, epochs=epochs, seed=seed)
     plan = steps_of(count, settings)
     assert all(1 <= len(step) <= batch_size for step in plan)
     seen = [i for step in plan for i in step]
@@ -104,9 +88,9 @@ def test_every_epoch_sees_every_example_once(count, batch_size, epochs, seed):
 
 
 def test_epochs_and_seeds_are_in_other_orders():
-    plan = steps_of(30, replace(SETTINGS, batch_size=30))
+    plan = steps_of(30, replace(SMALL, batch_size=30))
     assert plan[0] != plan[1]
-    assert plan[0] != steps_of(30, replace(SETTINGS, batch_size=30, seed=1))[0]
+    assert plan[0] != steps_of(30, replace(SMALL, batch_size=30, seed=1))[0]
 
 
 @given(
@@ -125,7 +109,7 @@ def test_the_cut_into_forward_passes_is_the_same_on_any_number_of_processes(cost
 
 def test_the_learning_rate_rises_from_zero_and_falls_back():
     def factors(schedule, warmup=0.25):
-        settings = replace(SETTINGS, schedule=schedule, warmup_fraction=warmup)
+        settings = replace(SMALL, schedule=schedule, warmup_fraction=warmup)
         return [learning_rate(step, 8, settings) for step in range(8)]
 
     assert factors("linear") == pytest.approx([0.5, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
@@ -138,7 +122,7 @@ def test_the_learning_rate_rises_from_zero_and_falls_back():
 def test_the_head_learns_faster_and_vectors_do_not_decay():
     module = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 1, bias=False))
     module[1].bias.requires_grad_(False)
-    settings = replace(SETTINGS, lr=0.1, head_lr_multiplier=10.0, weight_decay=0.3)
+    settings = replace(SMALL, lr=0.1, head_lr_multiplier=10.0, weight_decay=0.3)
     rates = {
         id(p): (group["lr"], group["weight_decay"])
         for group in parameter_groups(module, module[2], settings)
@@ -223,7 +207,7 @@ def test_gradients_are_clipped_to_the_norm_and_the_whole_norm_is_logged():
 
 def test_the_problem_is_solved_and_the_first_loss_is_known():
     task, result = run(epochs=40, lr=0.2)
-    first = task.targets[steps_of(20, SETTINGS)[0]].square().mean()
+    first = task.targets[steps_of(20, SMALL)[0]].square().mean()
     assert losses_of(result)[0] == pytest.approx(first.item(), rel=1e-6)
     torch.testing.assert_close(task.module.weight[0], WANTED, atol=0.02, rtol=0)
     assert result.final_loss == losses_of(result)[-1] < 1e-3

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from fitting import textless
 
-from assay.data.trees import Tree
-from assay.train.encode import EncodeReport, Example
+from assay.train.encode import EncodeReport
 from assay.train.report import heldout_report
 from assay.types import Preference
 
-NO_TOKENS = np.zeros(0, dtype=np.int32)
 NOTHING_DROPPED = EncodeReport(6, 6, 0, 0, 0, 0, 40, 256)
 
 
 def pair(chosen_length, rejected_length, cluster, probability=1.0):
-    return Example(
-        tree=Tree(NO_TOKENS, (NO_TOKENS,) * 2, (0, 0)),
-        tokens=(),
-        preferences=(Preference(0, 1, probability),),
-        ranking=None,
-        lengths=(chosen_length, rejected_length),
-        cluster=cluster,
-    )
+    preference = Preference(0, 1, probability)
+    return textless(preference, lengths=(chosen_length, rejected_length), cluster=cluster)
 
 
 # trained on pairs in which the longer response always wins
@@ -73,7 +67,7 @@ def test_intervals_hold_their_values_and_are_clustered_by_prompt(report):
     for name in ("accuracy", "gap", "nll"):
         figure = report.figures[name]
         assert figure.low < figure.value < figure.high, name
-    alone = [Example(e.tree, (), e.preferences, None, e.lengths, i) for i, e in enumerate(HELDOUT)]
+    alone = [replace(e, cluster=i) for i, e in enumerate(HELDOUT)]
     apart = heldout_report(REWARDS, alone, TRAIN, NOTHING_DROPPED)
     assert apart.figures["gap"].value == report.figures["gap"].value
     assert apart.figures["gap"].low != report.figures["gap"].low

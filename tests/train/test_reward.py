@@ -43,16 +43,9 @@ def train(gold_pairs):
 
 
 @pytest.fixture(scope="module")
-def clean(gold_pairs, gold_reward):
+def clean(gold_ordered_pairs):
     """Held-out pairs that say the gold order itself, without noise."""
-    rows = []
-    for row in gold_pairs(150, seed=1):
-        gap = gold_reward(row["chosen"]) - gold_reward(row["rejected"])
-        if gap < 0:
-            row = {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
-        if gap:
-            rows.append(row)
-    return PreferencePairs.load(rows)
+    return PreferencePairs.load(gold_ordered_pairs(150, seed=1))
 
 
 def small(pairs, count=40):

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from fitting import textless
 from torch import nn
 
-from assay.data.trees import Tree
 from assay.models.features import FeatureCache
 from assay.models.reward_model import RewardModel
-from assay.train.encode import Example, encode, pair_index
+from assay.train.encode import encode, pair_index
 from assay.train.tasks import (
     LEARNT_GAP,
     FeatureTask,
@@ -26,19 +26,6 @@ from assay.types import Comparison, Preference, as_messages
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-NO_TOKENS = np.zeros(0, dtype=np.int32)
-
-
-def example(*preferences, count=2, ranking=None, cluster=0):
-    return Example(
-        tree=Tree(NO_TOKENS, (NO_TOKENS,) * count, (0,) * count),
-        tokens=(),
-        preferences=preferences or (Preference(0, 1),),
-        ranking=ranking,
-        lengths=(1,) * count,
-        cluster=cluster,
-    )
-
 
 def softplus(x):
     return math.log1p(math.exp(x))
@@ -49,15 +36,15 @@ def losses(rewards, *examples, name="bradley-terry", **settings):
 
 
 def test_a_pair_costs_what_bradley_and_terry_say():
-    assert losses([1.0, -0.5], example()) == pytest.approx([softplus(-1.5)])
-    soft = example(Preference(1, 0, probability=0.75))
+    assert losses([1.0, -0.5], textless()) == pytest.approx([softplus(-1.5)])
+    soft = textless(Preference(1, 0, probability=0.75))
     assert losses([1.0, -0.5], soft) == pytest.approx(
         [0.75 * softplus(1.5) + 0.25 * softplus(-1.5)]
     )
 
 
 def test_the_margin_is_subtracted_or_multiplies():
-    strong = example(Preference(0, 1, margin=2.0))
+    strong = textless(Preference(0, 1, margin=2.0))
     assert losses([1.0, -0.5], strong, name="margin") == pytest.approx([softplus(0.5)])
     assert losses([1.0, -0.5], strong, name="scaled") == pytest.approx([2 * softplus(-1.5)])
     assert losses([1.0, -0.5], strong) == pytest.approx([softplus(-1.5)])
@@ -65,51 +52,51 @@ def test_the_margin_is_subtracted_or_multiplies():
 
 def test_smoothing_moves_mass_and_centring_adds_the_square_of_the_sum():
     smoothed = 0.9 * softplus(-1.5) + 0.1 * softplus(1.5)
-    assert losses([1.0, -0.5], example(), label_smoothing=0.1) == pytest.approx([smoothed])
+    assert losses([1.0, -0.5], textless(), label_smoothing=0.1) == pytest.approx([smoothed])
     centred = softplus(-1.5) + 0.3 * 0.5**2
-    assert losses([1.0, -0.5], example(), centering=0.3) == pytest.approx([centred])
+    assert losses([1.0, -0.5], textless(), centering=0.3) == pytest.approx([centred])
 
 
 def test_a_ranking_is_the_mean_over_its_pairs_so_no_prompt_weighs_more_for_its_responses():
-    three = example(
+    three = textless(
         Preference(2, 0), Preference(2, 1), Preference(0, 1), count=3, ranking=((2,), (0,), (1,))
     )
     r = [0.2, -0.4, 1.0]
     mean = (softplus(r[0] - r[2]) + softplus(r[1] - r[2]) + softplus(r[1] - r[0])) / 3
     assert losses(r, three) == pytest.approx([mean])
-    together = losses([*r, 0.5, 0.1], three, example())
+    together = losses([*r, 0.5, 0.1], three, textless())
     assert together == pytest.approx([mean, softplus(-0.4)])
 
 
 def test_preferences_weigh_within_their_comparison():
-    weighted = example(Preference(0, 1, weight=3.0), Preference(0, 2, weight=1.0), count=3)
+    weighted = textless(Preference(0, 1, weight=3.0), Preference(0, 2, weight=1.0), count=3)
     r = [0.2, -0.4, 1.0]
     wanted = (3 * softplus(-0.6) + softplus(0.8)) / 4  # times the example's weight, 2, in the loop
     assert losses(r, weighted) == pytest.approx([wanted])
     assert weighted.weight == 2.0
-    nothing = example(Preference(0, 1, weight=0.0))
+    nothing = textless(Preference(0, 1, weight=0.0))
     assert losses([1.0, 0.0], nothing) == [0.0]
 
 
 def test_plackett_luce_reads_the_ranking_whatever_the_order_of_the_responses():
-    ranked = example(Preference(2, 0), count=3, ranking=((2,), (0,), (1,)))
+    ranked = textless(Preference(2, 0), count=3, ranking=((2,), (0,), (1,)))
     r = [0.2, -0.4, 1.0]
     first = math.log(sum(math.exp(x) for x in r)) - r[2]
     second = math.log(math.exp(r[0]) + math.exp(r[1])) - r[0]
-    got = losses([0.5, 0.1, *r], example(), ranked, name="plackett-luce")
+    got = losses([0.5, 0.1, *r], textless(), ranked, name="plackett-luce")
     assert got == pytest.approx([softplus(-0.4), first + second])
 
 
 def test_a_pair_is_a_ranking_of_two():
-    assert ranking_of(example(Preference(1, 0))) == ((1,), (0,))
-    assert ranking_of(example(Preference(1, 0, probability=0.5))) == ((1, 0),)
-    assert ranking_of(example(ranking=((0, 1),))) == ((0, 1),)
-    tie = example(Preference(0, 1, probability=0.5))
+    assert ranking_of(textless(Preference(1, 0))) == ((1,), (0,))
+    assert ranking_of(textless(Preference(1, 0, probability=0.5))) == ((1, 0),)
+    assert ranking_of(textless(ranking=((0, 1),))) == ((0, 1),)
+    tie = textless(Preference(0, 1, probability=0.5))
     assert losses([1.0, 0.0], tie, name="plackett-luce") == pytest.approx(losses([1.0, 0.0], tie))
 
 
 def test_heldout_figures_by_hand():
-    examples = [example(), example(Preference(1, 0), cluster=1)]
+    examples = [textless(), textless(Preference(1, 0), cluster=1)]
     gaps = HeldoutGaps(np.array([1.0, -0.5, 0.25, 0.0]), pair_index(examples))
     assert gaps.gaps.tolist() == [1.5, -0.25]
     row = gaps.row()
@@ -120,9 +107,9 @@ def test_heldout_figures_by_hand():
 
 def test_losses_for_flipped_labels_by_hand():
     # gap 1.5, a fifth flipped: Bradley-Terry less a line of slope 0.2 / 0.6
-    corrected = losses([1.0, -0.5], example(), name="noise-corrected", noise_rate=0.2)
+    corrected = losses([1.0, -0.5], textless(), name="noise-corrected", noise_rate=0.2)
     assert corrected == pytest.approx([softplus(-1.5) - 1.5 / 3])
-    soft = example(Preference(0, 1, probability=0.75))
+    soft = textless(Preference(0, 1, probability=0.75))
     symmetric = 0.75 / (1 + math.exp(1.5)) + 0.25 / (1 + math.exp(-1.5))
     assert losses([1.0, -0.5], soft, name="symmetric") == pytest.approx([symmetric])
 
@@ -130,7 +117,7 @@ def test_losses_for_flipped_labels_by_hand():
 def test_a_pair_is_learnt_when_its_gap_is_wide_enough():
     rewards = torch.tensor([LEARNT_GAP + 1, 0.0, LEARNT_GAP - 1, 0.0], requires_grad=True)
     settings = LossSettings("noise-corrected", noise_rate=0.3)
-    total = example_losses(rewards, [example(), example(cluster=1)], settings).sum()
+    total = example_losses(rewards, [textless(), textless(cluster=1)], settings).sum()
     (slopes,) = torch.autograd.grad(total, rewards)
     assert slopes[0] == 0
     assert slopes[2] < 0
@@ -141,13 +128,13 @@ def test_losses_for_flipped_labels_choose_the_best_state_themselves():
     features = np.array([[1.0], [-0.5]], dtype=np.float32)
     for name in ("symmetric", "noise-corrected", "margin"):
         settings = LossSettings(name, noise_rate=0.2, centering=9.0)
-        task = FeatureTask(head, [example()], features, [example()], features, settings)
+        task = FeatureTask(head, [textless()], features, [textless()], features, settings)
         row = task.summarise([np.array([1.0, -0.5])])
         if name == "margin":
             assert row["heldout/loss"] == pytest.approx(softplus(-1.5))
             continue
         assert row["heldout/nll"] == pytest.approx(softplus(-1.5))
-        own = losses([1.0, -0.5], example(), name=name, noise_rate=0.2)
+        own = losses([1.0, -0.5], textless(), name=name, noise_rate=0.2)
         assert row["heldout/loss"] == pytest.approx(own[0])
 
 
