@@ -9,6 +9,7 @@ import tiny
 import torch
 from tiny import random_pack, tiny_reward_model
 
+from assay.data.trees import PackedTrees
 from assay.errors import BackboneError, CheckpointError, ConfigError
 from assay.models.backbones import cut_layers, layer_list
 from assay.models.ensemble import HeadEnsemble, TrunkEnsemble, upper_state
