@@ -17,14 +17,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common import RESULTS, cores, find_data, main, portable, table, write_record
+from common import Recorded, cores, find_data, main, portable, table, write_record
 
 from assay.configs import Mode
 from assay.errors import TrainingError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Held-out accuracy and the length-only baseline over split seeds."""
 
     data: Path | None = None
@@ -43,8 +43,6 @@ class Settings:
     """Keep the runs in this directory. Default: they are deleted."""
     threads: int = cores()
     """CPU threads. Default: all cores."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 def run(settings: Settings) -> None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from common import RESULTS, main, table, write_record
+from common import Recorded, main, table, write_record
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -49,7 +48,7 @@ TEST = 5000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Accuracy against labels for every method, over seeds of the pool."""
 
     seeds: int = 20
@@ -60,8 +59,6 @@ class Settings:
     """Labels a round."""
     rounds: int = 7
     """Rounds after the first labels."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, cores, main, table, write_record
+from common import Recorded, cores, main, table, write_record
 from numpy.typing import NDArray
 
 from assay.bundled import HELDOUT
@@ -32,7 +32,7 @@ Rewards = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Rewards of the same conversations, asked for in every way."""
 
     backbone: str = "smollm2-135m"
@@ -41,8 +41,6 @@ class Settings:
     """How many conversations of the bundled held-out prompts."""
     threads: int = cores()
     """CPU threads. Default: all cores."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 def run(settings: Settings) -> None:

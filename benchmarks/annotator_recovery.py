@@ -10,12 +10,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, interval, main, table, write_record
+from common import Recorded, interval, main, table, write_record
 from numpy.random import Generator
 from scipy.stats import spearmanr
 from simulated import Floats, Head, Part, pair, train_head
@@ -33,7 +32,7 @@ HELDOUT = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Simulated raters, and heads trained on what they say."""
 
     pairs: int = 800
@@ -50,8 +49,6 @@ class Settings:
     """Simulations."""
     epochs: int = 20
     """Passes over the judgments."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 @dataclass(frozen=True)

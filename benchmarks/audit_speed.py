@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, answer, is_worker, main, run_worker, shown, spread, table, write_record
+from common import Recorded, answer, is_worker, main, run_worker, shown, spread, table, write_record
 
 from assay.errors import TrainingError
 
@@ -29,7 +29,7 @@ WANTED_BYTES = 2e9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Wall time and peak memory of an audit, and what it finds of what is planted."""
 
     pairs: int = 100_000
@@ -52,8 +52,6 @@ class Settings:
     """Timed runs."""
     threads: int = 2
     """Threads of the linear algebra."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 def run(settings: Settings) -> None:

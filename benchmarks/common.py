@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +24,14 @@ from assay.errors import AssayError, TrainingError
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What the settings of every benchmark have."""
+
+    out: Path = RESULTS
+    """Directory of the record."""
 
 
 class Skip(Exception):
@@ -136,9 +144,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def write_record(name: str, settings: Any, results: Mapping[str, Any]) -> Path:
+def write_record(name: str, settings: Recorded, results: Mapping[str, Any]) -> Path:
     """Write ``NAME.json`` into ``settings.out``: machine, versions, commit, settings, results."""
-    path: Path = settings.out / f"{name}.json"
+    path = settings.out / f"{name}.json"
     record = {
         "benchmark": name,
         "date": datetime.now(UTC).date().isoformat(),

@@ -8,12 +8,11 @@ padded forward reads K·(ρ·r + r), so linear layers alone would gain S_K = K(�
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, cores, main, shown, spread, table, write_record
+from common import Recorded, cores, main, shown, spread, table, write_record
 
 from assay.data.contract import Tokens
 from assay.data.trees import PackedTrees, build_tree, pack
@@ -26,7 +25,7 @@ TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """The tree engine against the padded forward, in turns, in one process."""
 
     backbone: str = "smollm2-135m"
@@ -43,8 +42,6 @@ class Settings:
     """Timed runs of each engine."""
     threads: int = cores()
     """CPU threads. Default: all cores."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 def run(settings: Settings) -> None:

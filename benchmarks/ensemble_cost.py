@@ -8,11 +8,10 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, cores, main, shown, spread, table, write_record
+from common import Recorded, cores, main, shown, spread, table, write_record
 from numpy.typing import NDArray
 
 from assay.bundled import HELDOUT
@@ -28,7 +27,7 @@ WANTED = {"5 heads": 1.1, "5 heads on 5 views": 1.1, "5 LoRA members, 2/3 shared
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Time of ensembles over that of one model."""
 
     backbone: str = "smollm2-135m"
@@ -41,8 +40,6 @@ class Settings:
     """Timed runs of each system."""
     threads: int = cores()
     """CPU threads. Default: all cores."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 def run(settings: Settings) -> None:

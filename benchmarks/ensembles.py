@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, cores, find_data, main, table, write_record
+from common import Recorded, cores, find_data, main, table, write_record
 
 from assay.bundled import HELDOUT
 from assay.configs import EnsembleTraining
@@ -49,7 +49,7 @@ def kinds(members: int) -> dict[str, Kind]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Ensembles of frozen heads on one preference file."""
 
     data: Path | None = None
@@ -64,8 +64,6 @@ class Settings:
     """Name in the record."""
     threads: int = cores()
     """CPU threads. Default: all cores."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 FIGURES: dict[str, Callable[[EnsembleResult], float]] = {

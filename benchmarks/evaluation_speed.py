@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, cores, find_data, main, shown, spread, table, write_record
+from common import Recorded, cores, find_data, main, shown, spread, table, write_record
 from numpy.typing import NDArray
 
 from assay.configs import TOKEN_BUDGET
@@ -39,7 +39,7 @@ Rewards = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Pairs per second of the engine and of padded loops on a mix like RewardBench's."""
 
     data: Path | None = None
@@ -58,8 +58,6 @@ class Settings:
     """Timed runs of each system."""
     threads: int = cores()
     """CPU threads. Default: all cores."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 def run(settings: Settings) -> None:

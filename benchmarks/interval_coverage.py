@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from common import RESULTS, main, table, write_record
+from common import Recorded, main, table, write_record
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -49,7 +48,7 @@ Answers = tuple[NDArray[np.float64], NDArray[np.intp]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Simulated evaluations whose truth is known."""
 
     simulations: int = 4000
@@ -62,8 +61,6 @@ class Settings:
     """Resamples of each bootstrap and permutation test; Assay's defaults are 2,000 and more."""
     seed: int = 0
     """Where the simulations begin."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 Simulation = Callable[[np.random.Generator, Settings], float]

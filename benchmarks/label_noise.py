@@ -10,12 +10,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from common import RESULTS, main, table, write_record
+from common import Recorded, main, table, write_record
 from numpy.random import Generator
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
@@ -48,7 +47,7 @@ FOLDS, MEMBERS = 5, 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Flips from 0 to 45 %, then their detection and what cleaning recovers."""
 
     seeds: int = 5
@@ -57,8 +56,6 @@ class Settings:
     """Seeds of each simulated world of the second table."""
     backbone: str = "smollm2-135m"
     """The backbone whose features of the bundled questions are read; empty leaves it out."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 def run(settings: Settings) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, interval, main, table, write_record
+from common import Recorded, interval, main, table, write_record
 from numpy.random import Generator
 from numpy.typing import NDArray
 from simulated import Floats, Part, pair, train_head
@@ -41,7 +40,7 @@ Run = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Pairs whose labels follow length besides what they should."""
 
     seeds: int = 10
@@ -64,8 +63,6 @@ class Settings:
     """Use only the first so many bundled questions."""
     epochs: int | None = None
     """Passes over the training pairs. Default: 20 in simulation, Assay's own on text."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 def run(settings: Settings) -> None:

@@ -15,13 +15,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from common import RESULTS, main, table, write_record
+from common import Recorded, main, table, write_record
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -60,7 +59,7 @@ SHOWN = (4, 64, 1024, 4096)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Worlds in which a misspecified proxy meets a shift, and one in which it does not."""
 
     seeds: int = 8
@@ -85,8 +84,6 @@ class Settings:
     """L2 penalty of the heads, a tenth of Assay's default for hundreds of features."""
     default_l2: float = 0.3
     """Assay's default, for one more ensemble."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 class Ensemble(NamedTuple):

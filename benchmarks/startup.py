@@ -8,20 +8,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import RESULTS, Skip, main, shown, spread, table, write_record
+from common import Recorded, Skip, main, shown, spread, table, write_record
 
 LIMITS = {"import assay": 0.2, "assay --help": 0.5}
 """Seconds, for the medians."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Wall time of a whole process, medians over runs taken in turns."""
 
     repeats: int = 15
     """Runs of each command."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 def run(settings: Settings) -> None:

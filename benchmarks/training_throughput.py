@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from common import (
-    RESULTS,
+    Recorded,
     Skip,
     answer,
     cores,
@@ -46,7 +46,7 @@ LOSS_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Recorded):
     """Full fine-tuning in fp32: pairs per second and peak memory, TRL against Assay."""
 
     data: Path | None = None
@@ -69,8 +69,6 @@ class Settings:
     """CPU threads. Default: all cores."""
     systems: tuple[System, ...] = ("trl-default", "trl-best", "assay")
     """What to run."""
-    out: Path = RESULTS
-    """Directory of the record."""
 
 
 def run(settings: Settings) -> None:
