@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from assay.configs import OnBadRow
 from assay.errors import ConfigError, DataError
-from assay.formats.files import cache_dir, numbering, read_rows
+from assay.formats.files import OnBadLine, cache_dir, numbering, read_rows
 from assay.formats.progress import track
 from assay.formats.rows import SHAPES, RowReader, Shape, Tally
 from assay.formats.storage import Selection, digest_of, store
@@ -103,9 +103,15 @@ class PreferencePairs(Sequence[PreferencePair]):
         return cls(comparisons, index.report(tally), index.built())
 
     @classmethod
-    def from_comparisons(cls, comparisons: Sequence[Comparison]) -> PreferencePairs:
-        """Pairs from comparisons at hand, all of them kept."""
-        tally, index = Tally(rows=len(comparisons)), _IndexBuilder()
+    def from_comparisons(
+        cls, comparisons: Sequence[Comparison], tally: Tally | None = None
+    ) -> PreferencePairs:
+        """Pairs from comparisons at hand, all of them kept.
+
+        Args:
+            tally: What became of the rows they come from. Default: each comparison is a row.
+        """
+        tally, index = tally or Tally(rows=len(comparisons)), _IndexBuilder()
         held = tuple(index.over((("", c) for c in comparisons), None))
         return cls(held, index.report(tally), index.built())
 
@@ -147,18 +153,9 @@ class PreferencePairs(Sequence[PreferencePair]):
         ``round(heldout · prompts)`` are held out (at least one, and never all), so the split
         depends on neither the order of the rows nor the machine.
         """
-        if not 0 < heldout < 1:
-            raise ConfigError(f"heldout must be a share between 0 and 1, not {heldout:g}.")
         if by != "prompt":
             raise ConfigError(f"pairs are split by 'prompt', not by {by!r}.")
-        keys = self.prompt_keys()
-        ranked = _ranked(keys, seed)
-        if len(ranked) < 2:
-            raise DataError(
-                f"a split by prompt needs two or more different prompts; there is {len(ranked)}."
-            )
-        count = min(max(round(heldout * len(ranked)), 1), len(ranked) - 1)
-        is_heldout = np.isin(keys, ranked[:count])
+        is_heldout = heldout_prompts(self.prompt_keys(), heldout, seed)
         return self.select(np.flatnonzero(~is_heldout)), self.select(np.flatnonzero(is_heldout))
 
     def nested(self, size: int, seed: int = 0) -> PreferencePairs:
@@ -220,6 +217,27 @@ def overlap(a: PreferencePairs, b: PreferencePairs) -> int:
     return len(set(a.prompt_keys()) & set(b.prompt_keys()))
 
 
+def heldout_prompts(keys: Sequence[str], heldout: float, seed: int) -> NDArray[np.bool_]:
+    """Which of B prompt keys are held out, ``(B,)``: all or none of those that are equal.
+
+    The different keys are ranked by SHA-256 of seed and key, and the first
+    ``round(heldout · keys)`` are held out, at least one and never all.
+
+    Raises:
+        ConfigError: If the share is not between 0 and 1.
+        DataError: If there are not two different keys.
+    """
+    if not 0 < heldout < 1:
+        raise ConfigError(f"heldout must be a share between 0 and 1, not {heldout:g}.")
+    ranked = _ranked(keys, seed)
+    if len(ranked) < 2:
+        raise DataError(
+            f"a split by prompt needs two or more different prompts; there is {len(ranked)}."
+        )
+    count = min(max(round(heldout * len(ranked)), 1), len(ranked) - 1)
+    return np.isin(keys, ranked[:count])
+
+
 def _ranked(keys: Sequence[str], seed: int) -> list[str]:
     """The different prompt keys in an order drawn by the seed: by SHA-256 of seed and key."""
     return sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
@@ -227,7 +245,7 @@ def _ranked(keys: Sequence[str], seed: int) -> list[str]:
 
 def prompt_key(prompt: Messages) -> str:
     """A key of a prompt, all its turns, that ignores case and white space (BLAKE2b, 128 bits)."""
-    return _fingerprint([[m.role, " ".join(m.content.casefold().split())] for m in prompt]).hex()
+    return fingerprint([[m.role, " ".join(m.content.casefold().split())] for m in prompt]).hex()
 
 
 @dataclass(frozen=True)
@@ -254,8 +272,8 @@ class _IndexBuilder:
     ) -> Iterator[Comparison]:
         """The same comparisons; with a tally, repetitions are dropped and counted there."""
         for where, comparison in found:
-            prompt = _fingerprint([m.to_dict() for m in comparison.prompt])
-            responses = [_fingerprint([m.to_dict() for m in r]) for r in comparison.responses]
+            prompt = fingerprint([m.to_dict() for m in comparison.prompt])
+            responses = [fingerprint([m.to_dict() for m in r]) for r in comparison.responses]
             if tally is not None and self._is_repeated(comparison, prompt, responses):
                 tally.drop(where, "duplicate")
                 continue
@@ -286,7 +304,7 @@ class _IndexBuilder:
             )
             for p in comparison.preferences
         )
-        key = _fingerprint([prompt.hex(), said, comparison.annotator, comparison.tools])
+        key = fingerprint([prompt.hex(), said, comparison.annotator, comparison.tools])
         if comparison.first_shown is not None or comparison.ratings is not None:
             first = comparison.first_shown
             shown = None if first is None else responses[first].hex()
@@ -294,7 +312,7 @@ class _IndexBuilder:
                 [response.hex(), sorted(ratings.items())]
                 for response, ratings in zip(responses, comparison.ratings or (), strict=False)
             ]
-            key = _fingerprint([key.hex(), shown, rated])
+            key = fingerprint([key.hex(), shown, rated])
         is_repeated = key in self._comparisons
         self._comparisons.add(key)
         return is_repeated
@@ -317,10 +335,11 @@ def _sides(chosen: bytes, rejected: bytes, probability: float) -> list[str]:
 
 
 def _opinion(prompt: bytes, chosen: bytes, rejected: bytes) -> bytes:
-    return _fingerprint([prompt.hex(), chosen.hex(), rejected.hex()])
+    return fingerprint([prompt.hex(), chosen.hex(), rejected.hex()])
 
 
-def _fingerprint(value: object) -> bytes:
+def fingerprint(value: object) -> bytes:
+    """A short name of a value that JSON can hold: equal values have equal names (BLAKE2b)."""
     # 16 bytes: a chance of 1e-21 that any two of a billion texts share one
     return hashlib.blake2b(json.dumps(value, default=str).encode("ascii"), digest_size=16).digest()
 
@@ -346,17 +365,30 @@ def opened(
     apart: bool = False,
 ) -> tuple[RowReader, Iterable[tuple[int, Mapping[str, Any]]]]:
     """A reader of one source's formats, and the numbered rows to give it."""
+    name, unit = name_and_unit(source)
+    reader = RowReader(name, unit, on_bad_row, tally, shapes, singles=singles, apart=apart)
+    return reader, numbered_rows(source, reader.bad_line)
+
+
+def name_and_unit(source: Any) -> tuple[str, str]:
+    """What messages call a source, and what the numbers of its rows count: "line" or "row"."""
+    unit = numbering(source) if isinstance(source, str | Path) else "row"
+    return _name(source), unit
+
+
+def numbered_rows(source: Any, on_bad_line: OnBadLine) -> Iterable[tuple[int, Mapping[str, Any]]]:
+    """The rows of one source with their numbers, from 1, and progress shown."""
     rows: Iterable[tuple[int, Mapping[str, Any]]]
-    name = str(source) if isinstance(source, str | Path) else "the given data"
-    how = {"singles": singles, "apart": apart}
     if isinstance(source, str | Path):
-        reader = RowReader(name, numbering(source), on_bad_row, tally, shapes, **how)
-        rows = read_rows(source, reader.bad_line)
+        rows = read_rows(source, on_bad_line)
     else:
-        reader = RowReader(name, "row", on_bad_row, tally, shapes, **how)
         given = _frame_rows(source) if isinstance(source, Frame) else _checked(source)
         rows = enumerate(given, start=1)
-    return reader, track(rows, f"loading {name}")
+    return track(rows, f"loading {_name(source)}")
+
+
+def _name(source: Any) -> str:
+    return str(source) if isinstance(source, str | Path) else "the given data"
 
 
 def _read(

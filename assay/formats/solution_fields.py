@@ -46,7 +46,12 @@ def steps_of(row: Row, key: str = "steps") -> tuple[str, ...]:
                 f"step {place} of {len(value)} in '{key}' is blank; every step says something",
                 "blank step",
             )
-    return tuple(text(step, key) for step in value)
+        if not isinstance(step, str):
+            raise RowError(
+                f"'{key}' must be a list of texts, but step {place} is {shown(step)}", "wrong type"
+            )
+    text("\n".join(value), key)  # all at once: a file may have millions of steps
+    return tuple(value)
 
 
 def mapping(row: Row, key: str) -> Row:

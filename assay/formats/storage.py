@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -90,9 +90,12 @@ class StoredComparisons(LazyComparisons):
 
 def encode(comparison: Comparison) -> bytes:
     """A comparison's canonical bytes: the same for the same content, whatever file it came from."""
-    return json.dumps(
-        to_row(comparison), sort_keys=True, separators=(",", ":"), default=str
-    ).encode("ascii")
+    return canonical(to_row(comparison))
+
+
+def canonical(row: Mapping[str, Any]) -> bytes:
+    """A row's bytes as JSON, the same whatever the order of its keys."""
+    return json.dumps(row, sort_keys=True, separators=(",", ":"), default=str).encode("ascii")
 
 
 def decode(data: bytes) -> Comparison:
@@ -102,9 +105,14 @@ def decode(data: bytes) -> Comparison:
 
 def digest_of(comparisons: Iterable[Comparison]) -> str:
     """SHA-256 over the canonical bytes of the comparisons, in order."""
+    return digest_of_bytes(encode(comparison) for comparison in comparisons)
+
+
+def digest_of_bytes(records: Iterable[bytes]) -> str:
+    """SHA-256 over the bytes of records, a line each, in order."""
     sha = hashlib.sha256()
-    for comparison in comparisons:
-        sha.update(encode(comparison) + b"\n")
+    for record in records:
+        sha.update(record + b"\n")
     return sha.hexdigest()
 
 
