@@ -49,6 +49,11 @@ SINGLE_LOSSES: tuple[LossName, ...] = (*LABELLED_LOSSES, *RATED_LOSSES)
 """Losses that take responses by themselves, without pairs."""
 
 Nuisance = Literal["position", "length"]
+StepClasses = Literal["one", "two", "three"]
+Neutral = Literal["good", "bad", "skip"]
+StepTargets = Literal["soft", "hard"]
+StepRead = Literal["auto", "separator", "step"]
+AfterError = Literal["unjudged", "bad"]
 Augmentation = Literal["none", "rrm"]
 OnBadRow = Literal["error", "skip"]
 
@@ -58,11 +63,61 @@ no longer fit the caches. Not tuned on a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardTraining:
-    """How a reward model is trained."""
+class Training:
+    """How any reward model is trained: mode, optimiser, batches, engine."""
 
     mode: Mode = "frozen"
     """frozen: a head on cached features (minutes). lora: adapters and head. full: every weight."""
+    epochs: int | None = None
+    """Passes over the training data. Default: 60 frozen, 1 lora, 1 full."""
+    lr: float | None = None
+    """Peak learning rate. Default: 1e-3 frozen, 2e-4 lora, 2e-5 full."""
+    head_lr_multiplier: float = 10.0
+    """The head's learning rate over the backbone's, in lora and full."""
+    weight_decay: float = 0.0
+    """AdamW weight decay, of matrices alone."""
+    l2: float = 0.3
+    """frozen only: L2 penalty on the head, on features scaled to differences of mean square 1."""
+    batch_size: int | None = None
+    """Comparisons (or solutions) per optimiser step, over all processes. Default: 64 frozen, 16
+    lora and full."""
+    token_budget: int | None = None
+    """Most tokens in one forward pass. Default: 1,536, or the longest comparison if more."""
+    warmup_fraction: float = 0.05
+    """Share of the steps in which the learning rate rises from 0."""
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up."""
+    max_grad_norm: float = 1.0
+    """Gradient clipping; 0 turns it off."""
+    eval_every: int | None = None
+    """Steps between evaluations on held-out data. Default: four times an epoch (frozen: every
+    five epochs)."""
+    save_every: int | None = None
+    """Steps between resume points. Default: 50 (frozen: at every evaluation)."""
+    seed: int = 0
+    """Seeds the head, the order of the data and LoRA's initial weights."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 runs the backbone under autocast; head, loss and weights stay fp32."""
+    gradient_checkpointing: bool = False
+    """Less memory for about a third more time."""
+    layers: int | None = None
+    """frozen only: keep this many of the backbone's layers. Default: 80 % of them."""
+    lora_rank: int = 16
+    """Rank of the LoRA adapters."""
+    lora_alpha: int = 32
+    """Scale of the LoRA adapters."""
+    lora_layers: int | None = None
+    """lora only: adapt so many of the upper layers. Default: all."""
+    engine: Literal["auto", "tree", "padded"] = "auto"
+    """auto probes the prefix-shared engine against the padded forward and uses it if both agree."""
+    trackers: tuple[str, ...] = ()
+    """Trackers besides metrics.jsonl by accelerate's names: tensorboard, wandb, trackio, mlflow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardTraining(Training):
+    """How an outcome reward model is trained."""
+
     loss: LossName = "bradley-terry"
     """bradley-terry on soft labels; margin subtracts the strength; scaled multiplies by it;
     plackett-luce on rankings; noise-corrected and symmetric for flipped labels; rao-kupper and
@@ -101,54 +156,11 @@ class RewardTraining:
     """rrm adds training pairs of responses to other prompts: off-topic ones lose, two tie."""
     augment_ratio: float = 1.0
     """Added pairs for each training pair (above 0, at most 1)."""
-    epochs: int | None = None
-    """Passes over the training comparisons. Default: 60 frozen, 1 lora, 1 full."""
-    lr: float | None = None
-    """Peak learning rate. Default: 1e-3 frozen, 2e-4 lora, 2e-5 full."""
-    head_lr_multiplier: float = 10.0
-    """The head's learning rate over the backbone's, in lora and full."""
-    weight_decay: float = 0.0
-    """AdamW weight decay, of matrices alone."""
-    l2: float = 0.3
-    """frozen only: L2 penalty on the head, on features scaled to gaps of mean square 1."""
-    batch_size: int | None = None
-    """Comparisons per optimiser step, over all processes. Default: 64 frozen, 16 lora and full."""
-    token_budget: int | None = None
-    """Most tokens in one forward pass. Default: 1,536, or the longest comparison if more."""
-    warmup_fraction: float = 0.05
-    """Share of the steps in which the learning rate rises from 0."""
-    schedule: Literal["linear", "cosine", "constant"] = "cosine"
-    """How the learning rate falls after the warm-up."""
-    max_grad_norm: float = 1.0
-    """Gradient clipping; 0 turns it off."""
-    eval_every: int | None = None
-    """Steps between evaluations on held-out pairs. Default: four times an epoch (frozen: every
-    five epochs)."""
-    save_every: int | None = None
-    """Steps between resume points. Default: 50 (frozen: at every evaluation)."""
-    seed: int = 0
-    """Seeds the head, the order of the data and LoRA's initial weights."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 runs the backbone under autocast; head, loss and weights stay fp32."""
-    gradient_checkpointing: bool = False
-    """Less memory for about a third more time."""
-    layers: int | None = None
-    """frozen only: keep this many of the backbone's layers. Default: 80 % of them."""
     pooling: Pooling = "last"
     """frozen only: which states the head reads. Only 'last' gives a standard checkpoint."""
     laplace: bool = False
     """frozen only: keep the posterior of the head (last-layer Laplace), so that every reward comes
     with a standard deviation."""
-    lora_rank: int = 16
-    """Rank of the LoRA adapters."""
-    lora_alpha: int = 32
-    """Scale of the LoRA adapters."""
-    lora_layers: int | None = None
-    """lora only: adapt so many of the upper layers. Default: all."""
-    engine: Literal["auto", "tree", "padded"] = "auto"
-    """auto probes the prefix-shared engine against the padded forward and uses it if both agree."""
-    trackers: tuple[str, ...] = ()
-    """Trackers besides metrics.jsonl by accelerate's names: tensorboard, wandb, trackio, mlflow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +209,45 @@ class TrainReward(RewardTraining, TrainingRun):
     """Go on from this reward model instead of a backbone."""
     push_to_hub: str | None = None
     """Upload the finished run to this hub repository."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessTraining(Training):
+    """How a process reward model is trained."""
+
+    classes: StepClasses = "two"
+    """What the head tells apart: two (bad, good), three (bad, neutral, good), or one number through
+    a sigmoid."""
+    neutral: Neutral = "good"
+    """What a neutral step label is with one or two classes: good, bad, or skip, not judged."""
+    targets: StepTargets = "soft"
+    """What a share of right rollouts becomes: soft takes it as it is, hard is 1 where any was right
+    and else 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFormat:
+    """Where the steps of a solution end, and which token is read there."""
+
+    separator: str = "\n"
+    """What stands after each step; a special token such as <extra_0>, or text."""
+    read: StepRead = "auto"
+    """separator reads the last token of the separator, step the last token of the step itself;
+    auto reads the separator where it is a token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainProcess(ProcessTraining, StepFormat, TrainingRun):
+    """Train a process reward model, which scores every step of a solution."""
+
+    backbone: str = "smollm2-135m"
+    """smollm2-135m, gemma3-270m, minilm-l6, a directory, or a hub name."""
+    from_run: str | None = field(default=None, metadata={"key": "from"})
+    """Go on from this process model instead of a backbone."""
+    members: int = 1
+    """frozen only: train so many heads on bootstraps of the problems, as one ensemble."""
+    after_error: AfterError = "unjudged"
+    """What the steps after a first error count as where only that is known: unjudged, or bad."""
 
 
 @dataclass(frozen=True, kw_only=True)

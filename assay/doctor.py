@@ -367,8 +367,8 @@ def _plain_reading(location: str, model: Any) -> Finding:
     import torch
     from transformers import AutoModelForSequenceClassification
 
+    from assay.models.backbone_model import pad_right
     from assay.models.golden import golden_conversations
-    from assay.models.reward_model import pad_right
     from assay.models.scoring import score_conversations
 
     conversations = golden_conversations(model)[:8]

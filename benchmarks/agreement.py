@@ -19,8 +19,9 @@ from assay.data.pairs import PreferencePairs
 from assay.data.trees import build_tree, pack
 from assay.errors import TrainingError
 from assay.models.adapters import add_lora, merge_in_place
+from assay.models.backbone_model import pad_right
 from assay.models.backbones import head_of, initialise_head
-from assay.models.reward_model import RewardModel, pad_right
+from assay.models.reward_model import RewardModel
 from assay.models.scoring import score_conversations
 from assay.score.best_of_n import best_of_n
 from assay.score.scorer import load_scorer

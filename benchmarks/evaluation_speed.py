@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from assay.configs import TOKEN_BUDGET
 from assay.data.contract import Tokens
 from assay.errors import TrainingError
-from assay.models.reward_model import RewardModel, pad_right
+from assay.models.backbone_model import pad_right
+from assay.models.reward_model import RewardModel
 from assay.models.scoring import score_conversations
 from assay.types import Conversation
 

@@ -233,7 +233,8 @@ def real_worlds(backbone: str) -> list[World]:
     from assay.models.views import View
     from assay.train.encode import pair_index
     from assay.train.ensemble import cached_features, encode_pairs
-    from assay.train.reward import FROZEN_LAYERS, gap_scale
+    from assay.train.prepare import FROZEN_LAYERS
+    from assay.train.reward import gap_scale
 
     model = RewardModel.from_backbone(backbone)
     total = int(model.network.config.get_text_config().num_hidden_layers)

@@ -212,9 +212,23 @@ class PreferencePairs(Sequence[PreferencePair]):
         return f"PreferencePairs({len(self):,} pairs in {len(self._comparisons):,} comparisons)"
 
 
-def overlap(a: PreferencePairs, b: PreferencePairs) -> int:
-    """How many prompts two sets of pairs share: 0 between a training set and its held-out set."""
+class HasPrompts(Protocol):
+    """Pairs or solutions: whatever has prompts that can be told apart."""
+
+    def prompt_keys(self) -> list[str]:
+        """One key a comparison or solution."""
+        ...
+
+
+def overlap(a: HasPrompts, b: HasPrompts) -> int:
+    """How many prompts two sets share: 0 between a training set and its held-out set."""
     return len(set(a.prompt_keys()) & set(b.prompt_keys()))
+
+
+def clusters_of(data: HasPrompts) -> list[int]:
+    """The prompt number of each comparison or solution."""
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(key, len(numbers)) for key in data.prompt_keys()]
 
 
 def heldout_prompts(keys: Sequence[str], heldout: float, seed: int) -> NDArray[np.bool_]:

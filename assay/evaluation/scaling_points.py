@@ -83,7 +83,7 @@ def models_of(config: Scaling) -> tuple[list[ModelSize], dict[str, Renderer]]:
         load_tokenizer,
         resolve_backbone,
     )
-    from assay.train.reward import kept_layers
+    from assay.train.prepare import kept_layers
 
     names = [shown_name(backbone) for backbone in config.backbones]
     if len(set(names)) < len(names):  # two directories of one name

@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from assay.errors import ConfigError
+from assay.models.backbone_model import BackboneModel
 from assay.models.backbones import head_name, layer_list
-from assay.models.reward_model import RewardModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 def add_lora(
-    model: RewardModel, *, rank: int, alpha: int, seed: int, layers: int | None = None
+    model: BackboneModel,
+    *,
+    rank: int,
+    alpha: int,
+    seed: int,
+    layers: int | None = None,
+    train_head: bool = True,
 ) -> None:
     """Put LoRA adapters on linear layers in place; only they and the head stay trainable.
 
@@ -23,6 +29,7 @@ def add_lora(
 
     Args:
         layers: Adapt so many of the upper transformer layers. Default: every linear layer.
+        train_head: False where the network's own head is not the one that is read.
 
     Raises:
         ConfigError: If the backbone has not so many.
@@ -50,7 +57,7 @@ def add_lora(
         lora_alpha=alpha,
         lora_dropout=0.0,
         target_modules=targets,
-        modules_to_save=[head_name(network)],
+        modules_to_save=[head_name(network)] if train_head else None,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -60,14 +67,14 @@ def add_lora(
     object.__setattr__(model, "adapted", adapted)
 
 
-def merge(model: RewardModel) -> "PreTrainedModel":
+def merge(model: BackboneModel) -> "PreTrainedModel":
     """A copy of the network with its adapters merged into the fp32 weights."""
     adapted: Any = copy.deepcopy(model.adapted)
     network: PreTrainedModel = adapted.merge_and_unload()
     return network
 
 
-def merge_in_place(model: RewardModel) -> None:
+def merge_in_place(model: BackboneModel) -> None:
     """Replace the adapted network by its merged self."""
     adapted: Any = model.adapted
     model.network = adapted.merge_and_unload()

@@ -166,15 +166,21 @@ def load_config(location: str) -> Any:
 
 
 def load_network(
-    location: str, *, pad_token_id: int | None, attention: str, seed: int = 0
+    location: str,
+    *,
+    pad_token_id: int | None,
+    attention: str,
+    seed: int = 0,
+    outputs: int = 1,
 ) -> "PreTrainedModel":
-    """A backbone as transformers' sequence classifier with one output, fp32, dropout off.
+    """A backbone as transformers' sequence classifier, fp32, dropout off.
 
     Args:
         pad_token_id: Written to the config before the weights load, so that the embedding's frozen
             row is the pad's; where the backbone has no row for it, it gets the mean of the others.
         attention: The name of an attention implementation.
         seed: Draws what the classifier has and the backbone lacks: the head, an encoder's pooler.
+        outputs: Of the classifier's own head.
 
     Raises:
         BackboneError: If transformers has no sequence classifier for it, or its weights cannot be
@@ -184,7 +190,7 @@ def load_network(
 
     config = load_config(location)
     try:
-        config.num_labels = 1
+        config.num_labels = outputs
         config.problem_type = "regression"
         config.use_cache = False
         if pad_token_id is not None:

@@ -9,18 +9,19 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from assay.atomic import write_json, write_jsonl
 from assay.data.contract import Contract, Renderer, make_contract
 from assay.errors import BackboneError, CheckpointError, ContractError
+from assay.models.backbone_model import BackboneModel
 from assay.models.backbones import (
     add_rows,
     default_device,
@@ -56,23 +57,38 @@ def save_model(
     Raises:
         CheckpointError: If a weight is NaN or infinite.
     """
-    target = Path(directory)
-    target.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(target)
     network = merged(model)
     pooled = {} if model.pooled_head is None else model.pooled_head.state_dict()
-    bad = not_finite({**network.state_dict(), **pooled})
+
+    def write(staging: Path) -> None:
+        _write_network(model, network, staging)
+        model.renderer.tokenizer.save_pretrained(staging)
+        write_jsonl(staging / GOLDEN, golden_rows(model))
+        kind = {"kind": "outcome", "standard": model.is_standard}
+        write_json(staging / ASSAY_FILE, assay_record(model, {**kind, **(record or {})}))
+
+    return write_run(Path(directory), {**network.state_dict(), **pooled}, write)
+
+
+def write_run(target: Path, tensors: Mapping[str, Tensor], write: Callable[[Path], None]) -> Path:
+    """Have a run's files written to a temporary directory in ``target``, and publish them there.
+
+    Args:
+        tensors: The weights that are to be saved.
+
+    Raises:
+        CheckpointError: If a weight is NaN or infinite; nothing is written then.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(target)
+    bad = not_finite(tensors)
     if bad:
         raise CheckpointError(
             f"Weight {bad} holds NaN or infinite values; nothing was saved to {target}."
         )
     with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as temporary:
-        staging = Path(temporary)
-        _write_network(model, network, staging)
-        model.renderer.tokenizer.save_pretrained(staging)
-        write_jsonl(staging / GOLDEN, golden_rows(model))
-        write_json(staging / ASSAY_FILE, _assay_json(model, record or {}))
-        publish(staging, target)
+        write(Path(temporary))
+        publish(Path(temporary), target)
     return target
 
 
@@ -106,7 +122,7 @@ def _write_network(model: RewardModel, network: "PreTrainedModel", staging: Path
     save_file(head, staging / HEAD_FILE, metadata={"format": "pt"})
 
 
-def merged(model: RewardModel) -> "PreTrainedModel":
+def merged(model: BackboneModel) -> "PreTrainedModel":
     """The network with LoRA adapters (if any) merged into a copy of its weights, as saved."""
     if not model.has_adapters:
         return model.network
@@ -115,15 +131,14 @@ def merged(model: RewardModel) -> "PreTrainedModel":
     return merge(model)
 
 
-def _assay_json(model: RewardModel, record: Mapping[str, Any]) -> dict[str, Any]:
+def assay_record(model: BackboneModel, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``assay.json`` says of any model: contract, backbone, versions, and a record besides."""
     import transformers
 
     from assay import __version__
 
     return {
         "format": FORMAT,
-        "kind": "outcome",
-        "standard": model.is_standard,
         "contract": model.contract.to_dict(),
         "backbone": model.backbone_name,
         "provenance": model.provenance,
@@ -209,7 +224,7 @@ def load_model(directory: str | Path, *, engine: str = "auto", check: bool = Tru
         CheckpointError: If files are missing or damaged, the weights are a pickle, or it is no
             one-output model.
     """
-    path = _local(directory)
+    path = local_directory(directory)
     if (path / ASSAY_FILE).exists() or (path / MANIFEST).exists():
         if check:
             check_manifest(path)
@@ -223,7 +238,7 @@ def load_model(directory: str | Path, *, engine: str = "auto", check: bool = Tru
     return model
 
 
-def _local(name: str | Path) -> Path:
+def local_directory(name: str | Path) -> Path:
     """The directory of that name, or a copy of the hub repository of that name without pickles."""
     path = Path(name)
     if path.is_dir():
@@ -266,6 +281,19 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
     return record
 
 
+def check_format(path: Path, record: Mapping[str, Any]) -> None:
+    """Refuse a run that another version of assay wrote in another format.
+
+    Raises:
+        CheckpointError: Naming both formats.
+    """
+    if record["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {record['format']!r} where this assay reads {FORMAT}; "
+            "upgrade assay or open it with the version that wrote it."
+        )
+
+
 def _load_own(path: Path) -> RewardModel:
     record = read_json(path / ASSAY_FILE, "format")
     if record.get("kind") == "ensemble":
@@ -273,14 +301,15 @@ def _load_own(path: Path) -> RewardModel:
             f"{path} is an ensemble, and one reward model is wanted; name one of its parts, such "
             f"as {path / 'part-0'}."
         )
-    record = read_json(path / ASSAY_FILE, "contract", "standard", "backbone")
-    if record["format"] != FORMAT:
+    if record.get("kind") == "process":
         raise CheckpointError(
-            f"{path} has format {record['format']!r} where this assay reads {FORMAT}; "
-            "upgrade assay or open it with the version that wrote it."
+            f"{path} is a process model, which rewards steps, and an outcome model is wanted; "
+            "name one that 'assay train reward' wrote."
         )
+    record = read_json(path / ASSAY_FILE, "contract", "standard", "backbone")
+    check_format(path, record)
     contract = Contract.from_dict(record["contract"])
-    _refuse_pickles(path)
+    refuse_pickles(path)
     if record["standard"]:
         _require_head(path)
     try:
@@ -306,7 +335,7 @@ def _load_own(path: Path) -> RewardModel:
         pooled_head=pooled_head,
     )
     model.provenance = record.get("provenance", {})
-    _require_finite(model, path)
+    require_finite(model, path)
     return model
 
 
@@ -324,7 +353,7 @@ def load_foreign(path: Path, name: str) -> RewardModel:
         raise CheckpointError(
             f"{name} has neither {ASSAY_FILE} nor config.json; it is not a run directory."
         )
-    _refuse_pickles(path)
+    refuse_pickles(path)
     labels = _num_labels(path)
     if labels != 1:
         raise CheckpointError(
@@ -348,7 +377,7 @@ def load_foreign(path: Path, name: str) -> RewardModel:
         max_length=limit, verified=False, pooling="first" if model.encoder else "last"
     )
     model.provenance = {"inferred_from": name}
-    _require_finite(model, path)
+    require_finite(model, path)
     return model
 
 
@@ -363,7 +392,12 @@ def _num_labels(path: Path) -> int:
     return int(config.get("num_labels") or len(config.get("id2label") or {0: "", 1: ""}))
 
 
-def _refuse_pickles(path: Path) -> None:
+def refuse_pickles(path: Path) -> None:
+    """Refuse a directory whose weights are a pickle, or that has none.
+
+    Raises:
+        CheckpointError: Naming the file.
+    """
     pickles = sorted(
         p.name for p in path.iterdir() if p.suffix in _PICKLES and p.name != "training_args.bin"
     )
@@ -378,24 +412,39 @@ def _refuse_pickles(path: Path) -> None:
         )
 
 
-def _require_head(path: Path) -> None:
-    """Refuse weights without a head: transformers would draw a random one with only a warning."""
-    names: set[str] = set()
-    for file in path.glob("*.safetensors"):
+def tensor_files(path: Path) -> dict[str, Path]:
+    """Which safetensors file of a directory holds each weight.
+
+    Raises:
+        CheckpointError: If one cannot be read.
+    """
+    found: dict[str, Path] = {}
+    for file in sorted(path.glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt") as tensors:
-                names.update(tensors.keys())
+                found.update(dict.fromkeys(tensors.keys(), file))
         except SafetensorError as error:
             raise CheckpointError(
                 f"{file} is damaged ({error}); copy it again from its source."
             ) from error
+    return found
+
+
+def _require_head(path: Path) -> None:
+    """Refuse weights without a head: transformers would draw a random one with only a warning."""
+    names = tensor_files(path)
     if not any(name.startswith(("score.", "classifier.")) or ".score." in name for name in names):
         raise CheckpointError(
             f"{path} has no head among its {len(names)} weights; its rewards would be random."
         )
 
 
-def _require_finite(model: RewardModel, path: Path) -> None:
+def require_finite(model: BackboneModel, path: Path) -> None:
+    """Refuse a loaded model with a weight that is not finite.
+
+    Raises:
+        CheckpointError: Naming the weight.
+    """
     bad = not_finite(dict(model.named_parameters()))
     if bad:
         raise CheckpointError(

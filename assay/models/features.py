@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from assay.data.contract import Tokens
 from assay.data.trees import PackedTrees
 from assay.formats.files import cache_dir
+from assay.models.backbone_model import BackboneModel
 from assay.models.backbones import layer_list, weights_digest
-from assay.models.reward_model import RewardModel
 from assay.models.scoring import pack_groups
 from assay.models.views import View, view_features, view_width
 
@@ -41,7 +41,7 @@ class FeatureCache:
         self.views = tuple(views)
 
     @classmethod
-    def of(cls, model: RewardModel, views: Sequence[View] = ()) -> "FeatureCache":
+    def of(cls, model: BackboneModel, views: Sequence[View] = ()) -> "FeatureCache":
         """The cache of a model's backbone as it is now: weights, layers, pooling and tokenizer.
 
         Args:
@@ -55,12 +55,12 @@ class FeatureCache:
 
         if not views:  # named as the view it is, so that ensembles and single models share it
             depth = len(layer_list(model.network.base_model))
-            return cls([store(f"{depth}:{model.contract.pooling}", model.head.in_features)])
+            return cls([store(f"{depth}:{model.contract.pooling}", model.width)])
         return cls([store(str(view), view_width(model, view)) for view in views], views)
 
     def get(
         self,
-        model: RewardModel,
+        model: BackboneModel,
         tokens: Sequence[Tokens],
         *,
         token_budget: int,
@@ -96,7 +96,7 @@ class FeatureCache:
                     progress(len(indexes))
         return np.concatenate([store.read(keys) for store in self.stores], axis=1)
 
-    def _compute(self, model: RewardModel, packed: PackedTrees) -> NDArray[np.float32]:
+    def _compute(self, model: BackboneModel, packed: PackedTrees) -> NDArray[np.float32]:
         with torch.inference_mode():
             states = (
                 view_features(model, packed, self.views) if self.views else model.features(packed)

@@ -7,7 +7,7 @@ drift.
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -126,11 +126,20 @@ def steady_rewards(
     """
     from assay.models.scoring import score_conversations
 
-    before = score_conversations(model, conversations, truncation=truncation).rewards
+    return steady(lambda: score_conversations(model, conversations, truncation=truncation).rewards)
+
+
+def steady(compute: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Rewards on which two passes in a row agree, warning if an earlier one did not.
+
+    Raises:
+        CheckpointError: If no two passes in a row agree: the machine does not compute reliably.
+    """
+    before = compute()
     worst = 0.0
     for _ in range(PASSES - 1):
-        rewards = score_conversations(model, conversations, truncation=truncation).rewards
-        differences = _in_deviations(rewards, before)
+        rewards = compute()
+        differences = in_deviations(rewards, before)
         if not (differences > STEADY).any():
             if worst:
                 warnings.warn(
@@ -138,7 +147,7 @@ def steady_rewards(
                     "standard deviations away, and then the same twice; "
                     "this machine made an error of arithmetic.",
                     UnsteadyWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
             return rewards
         worst = max(worst, float(differences.max()))
@@ -149,9 +158,7 @@ def steady_rewards(
     )
 
 
-def _in_deviations(
-    rewards: NDArray[np.float64], wanted: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def in_deviations(rewards: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
     """|reward − wanted| over the standard deviation of what was wanted."""
     return np.abs(rewards - wanted) / (float(wanted.std()) or 1.0)
 
@@ -185,7 +192,7 @@ def replay(model: "RewardModel", rows: Sequence[dict[str, Any]]) -> Replay:
         ids_digest(t.ids) != row["ids_sha256"] for t, row in zip(tokens, rows, strict=True)
     )
     saved = np.array([row["reward"] for row in rows])
-    differences = _in_deviations(steady_rewards(model, conversations, "truncate-left"), saved)
+    differences = in_deviations(steady_rewards(model, conversations, "truncate-left"), saved)
     return Replay(len(rows), int(changed), float(differences.max()), tuple(differences.tolist()))
 
 

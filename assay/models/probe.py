@@ -19,8 +19,8 @@ from assay.data.contract import Tokens
 from assay.data.trees import PackedTrees, build_tree, pack
 from assay.errors import AssayError
 from assay.formats.files import cache_dir
+from assay.models.backbone_model import BackboneModel
 from assay.models.backbones import set_checkpointing
-from assay.models.reward_model import RewardModel
 
 VALUE_TOLERANCE = 1e-4
 GRADIENT_TOLERANCE = 1e-3
@@ -101,7 +101,7 @@ def random_trees(
     return pack(trees)
 
 
-def compare_values(model: RewardModel, packed: PackedTrees) -> ProbeResult:
+def compare_values(model: BackboneModel, packed: PackedTrees) -> ProbeResult:
     """Run both engines on packed trees and compare features alone: enough to score with."""
     before = model.engine
     values = []
@@ -118,7 +118,7 @@ def compare_values(model: RewardModel, packed: PackedTrees) -> ProbeResult:
 
 
 def compare_engines(
-    model: RewardModel, packed: PackedTrees, *, checkpointing: bool = False
+    model: BackboneModel, packed: PackedTrees, *, checkpointing: bool = False
 ) -> ProbeResult:
     """Run both engines on packed trees and compare features and every parameter's gradient."""
     before = model.engine
@@ -189,7 +189,7 @@ def gradient_difference(
 
 
 def probe(
-    model: RewardModel, *, gradients: bool = True, checkpointing: bool = False
+    model: BackboneModel, *, gradients: bool = True, checkpointing: bool = False
 ) -> ProbeResult:
     """Compare both engines on this backbone.
 
@@ -213,7 +213,7 @@ def probe(
 
 
 def choose_engine(
-    model: RewardModel, wanted: str, *, gradients: bool = True, checkpointing: bool = False
+    model: BackboneModel, wanted: str, *, gradients: bool = True, checkpointing: bool = False
 ) -> str:
     """``tree`` where it equals the padded forward on this backbone, else ``padded``, warning."""
     if wanted != "auto":
@@ -249,7 +249,7 @@ def choose_engine(
     return "padded"
 
 
-def _probe_key(model: RewardModel) -> str:
+def _probe_key(model: BackboneModel) -> str:
     import transformers
 
     from assay import __version__

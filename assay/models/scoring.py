@@ -129,7 +129,7 @@ def pack_groups(
     members: list[list[int]] = []
     trees: list[Tree] = []
     for group in prompt_groups(tokens):
-        for part in _within(group, tokens, token_budget):
+        for part in within_budget(group, tokens, token_budget):
             members.append(part)
             trees.append(build_tree([tokens[i] for i in part], share=share))
     for row in fill([tree.num_tokens for tree in trees], token_budget):
@@ -144,7 +144,7 @@ def prompt_groups(tokens: Sequence[Tokens]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _within(group: list[int], tokens: Sequence[Tokens], budget: int) -> list[list[int]]:
+def within_budget(group: list[int], tokens: Sequence[Tokens], budget: int) -> list[list[int]]:
     """A prompt's conversations cut so that each part's tree stays within the budget.
 
     In the order of their tokens, where each shares most with the one before it.

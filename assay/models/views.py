@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from assay.configs import Pooling
 from assay.data.trees import PackedTrees
 from assay.errors import BackboneError, ConfigError
+from assay.models.backbone_model import BackboneModel
 from assay.models.backbones import layer_list
-from assay.models.reward_model import RewardModel
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,7 +69,7 @@ def deepest_first(views: Sequence[View]) -> list[View]:
     return [front, *rest]
 
 
-def check_views(model: RewardModel, views: Sequence[View]) -> None:
+def check_views(model: BackboneModel, views: Sequence[View]) -> None:
     """Refuse views of layers the backbone does not have.
 
     Raises:
@@ -81,14 +81,14 @@ def check_views(model: RewardModel, views: Sequence[View]) -> None:
             raise ConfigError(f"view {view} is of layer {view.layer}; the backbone has {total}.")
 
 
-def view_width(model: RewardModel, view: View) -> int:
+def view_width(model: BackboneModel, view: View) -> int:
     """Features a view has."""
     width = int(model.network.config.get_text_config().hidden_size)
     return 2 * width if view.pooling == "last+mean" else width
 
 
 def view_features(
-    model: RewardModel, packed: PackedTrees, views: Sequence[View]
+    model: BackboneModel, packed: PackedTrees, views: Sequence[View]
 ) -> Float[Tensor, "R VD"]:
     """The pooled states of all views, side by side, one row a response.
 
@@ -135,7 +135,7 @@ NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm")
 """What families call the norm after their last layer."""
 
 
-def final_norm(model: RewardModel) -> nn.Module:
+def final_norm(model: BackboneModel) -> nn.Module:
     """The norm after the last layer; the identity for encoders, whose layers end in one.
 
     Raises:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assay.configs import Verify
 from assay.errors import CheckpointError, ContractError, DriftError
+
+if TYPE_CHECKING:
+    from assay.models.backbone_model import BackboneModel
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ def verify(run: str | Path, *, tolerance: float = 1e-4, engine: str = "auto") ->
     from assay.models.checkpoint import ASSAY_FILE, GOLDEN, MANIFEST, check_manifest, load_model
     from assay.models.ensemble_checkpoint import is_ensemble
     from assay.models.golden import replay
+    from assay.models.golden_steps import replay_steps
+    from assay.models.process_checkpoint import is_process, load_process
 
     path = Path(run)
     if not (path / ASSAY_FILE).exists() and not (path / MANIFEST).exists():
@@ -61,10 +66,15 @@ def verify(run: str | Path, *, tolerance: float = 1e-4, engine: str = "auto") ->
     files = len(json.loads((path / MANIFEST).read_text())["files"])
     if is_ensemble(path):
         return _verify_ensemble(path, files, tolerance, engine)
-    model = load_model(path, engine=engine, check=False)
     rows = [json.loads(line) for line in (path / GOLDEN).read_text().splitlines()]
+    model: BackboneModel
     try:
-        result = replay(model, rows)
+        if is_process(path):
+            model = steps_model = load_process(path, engine=engine, check=False)
+            result = replay_steps(steps_model, rows)
+        else:
+            model = outcome_model = load_model(path, engine=engine, check=False)
+            result = replay(outcome_model, rows)
     except ContractError as error:
         raise DriftError(
             f"{path}: a golden conversation can no longer be rendered: {error}"

@@ -24,7 +24,8 @@ from assay.stats import FlipModel
 from assay.train.crossfit import CrossFit, check_cross_fit, cross_fit
 from assay.train.encode import EncodeReport, Example, pair_index
 from assay.train.ensemble import cached_features, encode_pairs, head_plan, view_scales
-from assay.train.reward import FROZEN_LAYERS, Progress, resolve
+from assay.train.prepare import FROZEN_LAYERS, Progress
+from assay.train.reward import resolve
 from assay.types import Comparison, Preference, json_number
 
 Floats = NDArray[np.float64]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from assay.configs import GAP_LOSSES, SINGLE_LOSSES, TOKEN_BUDGET, EnsembleTraining, RewardTraining
 from assay.data.contract import Tokens
-from assay.data.pairs import PreferencePairs
+from assay.data.pairs import PreferencePairs, clusters_of
 from assay.errors import ConfigError, DataError
 from assay.models.backbones import cut_layers
 from assay.models.ensemble import HeadEnsemble, TrunkEnsemble, upper_state
@@ -30,14 +30,8 @@ from assay.train.encode import EncodeReport, Example, encode
 from assay.train.ensemble_report import EnsembleReport, RewardedSet, ensemble_report
 from assay.train.fit import FitResult, fit
 from assay.train.heads import HeadPlan, Heads, HeadsTask, bootstrap_weights
-from assay.train.reward import (
-    FROZEN_LAYERS,
-    Progress,
-    clusters_of,
-    gap_scale,
-    resolve,
-    train_reward,
-)
+from assay.train.prepare import FROZEN_LAYERS, Progress
+from assay.train.reward import gap_scale, resolve, train_reward
 from assay.train.tasks import LossSettings
 
 REFERENCE = 1000

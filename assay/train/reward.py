@@ -1,8 +1,8 @@
 """Train an outcome reward model from a model, preference pairs, held-out pairs and settings."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from assay.configs import GAP_LOSSES, TOKEN_BUDGET, RewardTraining
+from assay.configs import GAP_LOSSES, RewardTraining
 from assay.data.augment import rrm
-from assay.data.pairs import PreferencePairs, overlap
+from assay.data.pairs import PreferencePairs, clusters_of, overlap
 from assay.errors import ConfigError, DataError
-from assay.models.adapters import add_lora, merge_in_place
-from assay.models.backbones import cut_layers, initialise_head, set_checkpointing
-from assay.models.features import FeatureCache
-from assay.models.probe import choose_engine
+from assay.models.adapters import merge_in_place
+from assay.models.backbones import initialise_head, set_checkpointing
 from assay.models.reward_model import RewardModel
 from assay.stats import LastLayerLaplace
 from assay.train import learnt
@@ -28,14 +26,15 @@ from assay.train.fit import FitResult, Task, fit
 from assay.train.labelled import labelled_report
 from assay.train.objectives import Objective, Readings, make_objective
 from assay.train.plan import FitSettings
+from assay.train.prepare import (
+    Progress,
+    cached_features,
+    check_settings,
+    prepare,
+    resolve_settings,
+)
 from assay.train.report import HeldoutReport, heldout_report
 from assay.train.tasks import FeatureTask, LossSettings, TreeTask, readings_of
-
-Progress = Callable[[str, int, int, int], None]
-"""Called with (stage, done, total, tokens just done)."""
-
-FROZEN_LAYERS = 0.8
-"""Share of layers a frozen backbone keeps: reward-relevant features peak before the last ones."""
 
 
 @dataclass(frozen=True)
@@ -166,79 +165,32 @@ def check_training(training: RewardTraining) -> None:
         ConfigError: If a setting is out of its range or does not fit another.
     """
     check_loss(training)
-    if training.mode != "frozen" and (training.layers is not None or training.pooling != "last"):
+    if training.mode != "frozen" and training.pooling != "last":
         raise ConfigError(
-            f"layers and pooling are for mode frozen, and the mode is {training.mode}; "
-            "leave them out."
+            f"pooling is for mode frozen, and the mode is {training.mode}; leave it out."
         )
     if training.laplace and (training.mode != "frozen" or training.loss not in GAP_LOSSES):
         raise ConfigError(
             "laplace is the posterior of a frozen model's head under a loss of gaps; leave it out, "
             "or use --mode frozen and loss bradley-terry, margin or scaled."
         )
-    if training.mode != "lora" and training.lora_layers is not None:
-        raise ConfigError(f"lora_layers is for mode lora, and the mode is {training.mode}.")
-    counts = ("epochs", "batch_size", "token_budget", "eval_every", "save_every")
-    for name in (*counts, "lora_rank", "lora_layers"):
-        value = getattr(training, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} is {value}; it is at least 1.")
-    for name in ("centering", "l2", "weight_decay", "warmup_fraction", "max_grad_norm"):
-        value = getattr(training, name)
-        if value is not None and not value >= 0:
-            raise ConfigError(f"{name} is {value}; it is 0 or more.")
-    if training.lr is not None and not 0 < training.lr < 10:
-        raise ConfigError(f"lr is {training.lr}; a learning rate lies between 0 and 10.")
+    if not training.centering >= 0:
+        raise ConfigError(f"centering is {training.centering}; it is 0 or more.")
+    check_settings(training)
 
 
 def _prepare(model: RewardModel, training: RewardTraining) -> tuple[bool, int]:
-    """Shape the model for its mode: cut and pool, add adapters, or leave it whole.
+    """Shape the model for its mode and its pooling.
 
     Returns:
         Whether the head was trained before and still reads the states it was trained on, and the
         width of these.
     """
-    goes_on = "mode" in model.provenance or "inferred_from" in model.provenance
-    checkpointing = training.gradient_checkpointing and training.mode != "frozen"
-    model.set_engine(
-        choose_engine(
-            model,
-            training.engine,
-            gradients=training.mode != "frozen",
-            checkpointing=checkpointing,
-        )
-    )
-    if training.mode == "frozen":
-        total = int(model.network.config.get_text_config().num_hidden_layers)
-        keep = training.layers or (total if goes_on else kept_layers(total))
-        cut_layers(model.network, keep)
-        if training.pooling not in ("last", model.contract.pooling):
-            model.set_pooling(training.pooling)
-            goes_on = False
-        goes_on = goes_on and keep == total
-        model.provenance = {
-            **model.provenance,
-            "layers": [model.network.config.get_text_config().num_hidden_layers, total],
-        }
-    width = model.head.in_features
-    if training.mode == "lora":
-        add_lora(
-            model,
-            rank=training.lora_rank,
-            alpha=training.lora_alpha,
-            seed=training.seed,
-            layers=training.lora_layers,
-        )
-    if checkpointing:
-        set_checkpointing(model.network, True)
-        model.train()  # transformers checkpoints in training mode only; dropout is 0
-    model.provenance = {**model.provenance, "mode": training.mode}
-    return goes_on, width
-
-
-def kept_layers(total: int) -> int:
-    """How many of a backbone's layers frozen mode keeps where none are named."""
-    return max(1, round(FROZEN_LAYERS * total))
+    goes_on = prepare(model, training)
+    if training.mode == "frozen" and training.pooling not in ("last", model.contract.pooling):
+        model.set_pooling(training.pooling)
+        goes_on = False
+    return goes_on, model.width
 
 
 def resolve(training: RewardTraining, examples: Sequence[Example]) -> FitSettings:
@@ -247,37 +199,7 @@ def resolve(training: RewardTraining, examples: Sequence[Example]) -> FitSetting
     Raises:
         ConfigError: If the token budget is smaller than the longest comparison.
     """
-    frozen = training.mode == "frozen"
-    longest = max(e.tree.num_tokens for e in examples)
-    budget = training.token_budget or max(TOKEN_BUDGET, longest)
-    if budget < longest:
-        raise ConfigError(
-            f"token_budget {budget:,} is smaller than the longest comparison "
-            f"({longest:,} tokens); raise it or lower --max-length."
-        )
-    batch = training.batch_size or (64 if frozen else 16)
-    batch = min(batch, len(examples))
-    epochs = training.epochs or (60 if frozen else 1)
-    per_epoch = -(-len(examples) // batch)
-    default_eval = 5 * per_epoch if frozen else max(1, per_epoch // 4)
-    return FitSettings(
-        epochs=epochs,
-        batch_size=batch,
-        token_budget=1 << 30 if frozen else budget,
-        lr=training.lr or {"frozen": 1e-3, "lora": 2e-4, "full": 2e-5}[training.mode],
-        head_lr_multiplier=1.0 if frozen else training.head_lr_multiplier,
-        weight_decay=training.weight_decay,
-        warmup_fraction=training.warmup_fraction,
-        schedule=training.schedule,
-        max_grad_norm=training.max_grad_norm,
-        eval_every=training.eval_every or default_eval,
-        save_every=training.save_every or (default_eval if frozen else 50),
-        log_every=10 if frozen else 1,
-        seed=training.seed,
-        precision=training.precision,
-        trackers=training.trackers,
-        objective_lr=training.objective_lr,
-    )
+    return replace(resolve_settings(training, examples), objective_lr=training.objective_lr)
 
 
 @dataclass(frozen=True)
@@ -349,7 +271,8 @@ def _fit_frozen(
     run: _Run,
     goes_on: bool,
 ) -> _Fitted:
-    features = _features(model, [*train, *held], run.progress)
+    tokens = [t for e in (*train, *held) for t in e.tokens]
+    features = cached_features(model, tokens, run.progress)
     split = sum(len(e.lengths) for e in train)
     mean = features[:split].mean(0)
     scale = gap_scale(features[:split], train)
@@ -436,24 +359,3 @@ def fold_head(model: RewardModel, head: nn.Linear, scale: float) -> None:
         model.head.weight.copy_(head.weight.to(model.head.weight.device) * scale)
         if model.head.bias is not None:
             model.head.bias.zero_()
-
-
-def _features(
-    model: RewardModel, examples: Sequence[Example], progress: Progress | None
-) -> NDArray[np.float32]:
-    tokens = [t for e in examples for t in e.tokens]
-    done = 0
-
-    def report(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress:
-            progress("features", done, len(tokens), 0)
-
-    return FeatureCache.of(model).get(model, tokens, token_budget=TOKEN_BUDGET, progress=report)
-
-
-def clusters_of(pairs: PreferencePairs) -> list[int]:
-    """The prompt number of each comparison."""
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(key, len(numbers)) for key in pairs.prompt_keys()]

@@ -1,4 +1,4 @@
-"""Property: trees of any depth give the padded forward's features and gradients, on every family."""
+"""Property: trees of any depth give the padded forward's features and gradients, on any family."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from assay.configs import RewardTraining, TrainReward
-from assay.data.pairs import PreferencePairs
+from assay.data.pairs import PreferencePairs, clusters_of
 from assay.errors import CheckpointError, ConfigError, DataError
 from assay.models.laplace import LAPLACE, load_laplace
 from assay.models.reward_model import RewardModel
@@ -19,7 +19,7 @@ from assay.score.scorer import load_scorer
 from assay.score.verify import verify
 from assay.stats import LastLayerLaplace
 from assay.train.encode import encode, pair_index
-from assay.train.reward import clusters_of, train_reward
+from assay.train.reward import train_reward
 from assay.train.run import run
 
 pytestmark = pytest.mark.usefixtures("own_cache", "few_resamples", "no_pictures")

@@ -10,9 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from assay.models.backbone_model import pad_right
 from assay.models.backbones import PACKAGED
 from assay.models.probe import compare_engines, random_trees
-from assay.models.reward_model import RewardModel, pad_right
+from assay.models.reward_model import RewardModel
 from assay.models.scoring import score_conversations
 from assay.score.scorer import load_scorer
 from assay.score.verify import verify

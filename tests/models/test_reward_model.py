@@ -16,8 +16,9 @@ from torch import nn
 
 from assay.data.trees import build_tree, pack
 from assay.errors import BackboneError, ConfigError
+from assay.models.backbone_model import pad_right
 from assay.models.backbones import cut_layers, head_of
-from assay.models.reward_model import RewardModel, pad_right
+from assay.models.reward_model import RewardModel
 from assay.models.scoring import score_conversations
 from assay.score.scorer import load_scorer
 from assay.types import Conversation
