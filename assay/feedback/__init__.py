@@ -1,0 +1,1 @@
+"""AI feedback: answers checked, rollouts of policies and endpoints, labels of steps."""
