@@ -128,6 +128,10 @@ def test_rows_for_control_are_counted_and_left_out(read_solutions: Any) -> None:
             record(rated(human=" ")),
             "the human completion of step 1 is blank; every step says something",
         ),
+        (
+            record(rated(("a", 1), chosen=0), question="2 + 2?"),
+            "'question' must be an object with named fields, not \"2 + 2?\"",
+        ),
         (record("a"), 'step 1 must be an object, not "a"'),
         (
             record({"completions": ["a"]}),
