@@ -9,19 +9,33 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from assay.auditor import audit
-    from assay.configs import EnsembleTraining, RewardTraining
+    from assay.configs import EnsembleTraining, ProcessTraining, RewardTraining
     from assay.data.pairs import PreferencePairs
+    from assay.data.solutions import Solutions
     from assay.errors import AssayError
     from assay.evaluation.compare import compare
     from assay.evaluation.run import evaluate
     from assay.evaluation.suite import Suite
+    from assay.models.process_model import ProcessRewardModel
     from assay.models.reward_model import RewardModel
     from assay.score.best_of_n import best_of_n
+    from assay.score.process import load_step_scorer
     from assay.score.scorer import load_scorer
     from assay.score.verify import verify
     from assay.train.ensemble import train_ensemble
+    from assay.train.process import train_process
     from assay.train.reward import train_reward
-    from assay.types import Comparison, Conversation, Message, PreferencePair, Scorer, Scores
+    from assay.types import (
+        Comparison,
+        Conversation,
+        Message,
+        PreferencePair,
+        Scorer,
+        Scores,
+        Solution,
+        StepScorer,
+        StepScores,
+    )
 
 __version__ = "0.1.0"
 
@@ -33,17 +47,25 @@ _MODULES = {
     "Message": "assay.types",
     "PreferencePair": "assay.types",
     "PreferencePairs": "assay.data.pairs",
+    "ProcessRewardModel": "assay.models.process_model",
+    "ProcessTraining": "assay.configs",
     "RewardModel": "assay.models.reward_model",
     "RewardTraining": "assay.configs",
     "Scorer": "assay.types",
     "Scores": "assay.types",
+    "Solution": "assay.types",
+    "Solutions": "assay.data.solutions",
+    "StepScorer": "assay.types",
+    "StepScores": "assay.types",
     "Suite": "assay.evaluation.suite",
     "audit": "assay.auditor",
     "best_of_n": "assay.score.best_of_n",
     "compare": "assay.evaluation.compare",
     "evaluate": "assay.evaluation.run",
     "load_scorer": "assay.score.scorer",
+    "load_step_scorer": "assay.score.process",
     "train_ensemble": "assay.train.ensemble",
+    "train_process": "assay.train.process",
     "train_reward": "assay.train.reward",
     "verify": "assay.score.verify",
 }
@@ -56,17 +78,25 @@ __all__ = [
     "Message",
     "PreferencePair",
     "PreferencePairs",
+    "ProcessRewardModel",
+    "ProcessTraining",
     "RewardModel",
     "RewardTraining",
     "Scorer",
     "Scores",
+    "Solution",
+    "Solutions",
+    "StepScorer",
+    "StepScores",
     "Suite",
     "audit",
     "best_of_n",
     "compare",
     "evaluate",
     "load_scorer",
+    "load_step_scorer",
     "train_ensemble",
+    "train_process",
     "train_reward",
     "verify",
 ]

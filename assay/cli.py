@@ -36,6 +36,7 @@ VERBS: dict[str, Verb] = {
     "audit": Verb("assay.configs:Audit", "assay.auditor:run"),
     "train reward": Verb("assay.configs:TrainReward", "assay.train.run:run"),
     "train ensemble": Verb("assay.configs:TrainEnsemble", "assay.train.ensemble_run:run"),
+    "train process": Verb("assay.configs:TrainProcess", "assay.train.process_run:run"),
     "clean": Verb("assay.configs:Clean", "assay.train.clean_run:run"),
     "score": Verb("assay.configs:Score", "assay.score.files:run_score"),
     "best-of-n": Verb("assay.configs:BestOfN", "assay.score.files:run_best_of_n"),

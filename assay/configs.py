@@ -54,6 +54,7 @@ Neutral = Literal["good", "bad", "skip"]
 StepTargets = Literal["soft", "hard"]
 StepRead = Literal["auto", "separator", "step"]
 AfterError = Literal["unjudged", "bad"]
+ReductionName = Literal["product", "log-product", "min", "mean", "last"]
 Augmentation = Literal["none", "rrm"]
 OnBadRow = Literal["error", "skip"]
 
@@ -165,10 +166,10 @@ class RewardTraining(Training):
 
 @dataclass(frozen=True, kw_only=True)
 class PairTraining:
-    """Which preference data is trained on, and how it is split and cut."""
+    """Which data is trained on, and how it is split and cut."""
 
     data: tuple[str, ...]
-    """Files, directories or hub names of preference data."""
+    """Files, directories or hub names of the training data."""
     heldout: tuple[str, ...] = ()
     """Held-out data. Default: split off heldout_fraction of the prompts."""
     heldout_fraction: float = 0.2
@@ -180,7 +181,7 @@ class PairTraining:
     on_bad_row: OnBadRow = "error"
     """error stops at the first bad row; skip counts it and goes on."""
     limit: int | None = None
-    """Use only the first so many comparisons."""
+    """Use only the first so many comparisons or solutions."""
     threads: int | None = None
     """CPU threads. Default: all cores."""
     json: bool = False
@@ -393,7 +394,8 @@ class Score:
     run: str = field(metadata={"positional": True})
     """A run directory, a reward-model directory, or a hub name."""
     input: Path
-    """JSON Lines (also .gz) or Parquet rows with prompt and responses, or chosen and rejected."""
+    """JSON Lines (also .gz) or Parquet rows with prompt and responses, or chosen and rejected; for
+    a process model also solutions in steps."""
     output: Path
     """Where the rows go, with rewards added."""
     truncation: Truncation = "error"
@@ -405,6 +407,8 @@ class Score:
     """How the members of an ensemble become one reward. Default: as it was saved."""
     strength: float | None = None
     """Of the aggregator: k of mean-std, λ of mean-variance, β of entropic. Default: as saved."""
+    reduction: ReductionName | None = None
+    """How a process model's step rewards become one reward. Default: their product."""
     threads: int | None = None
     """CPU threads. Default: all cores."""
     json: bool = False

@@ -212,6 +212,7 @@ class PreferencePairs(Sequence[PreferencePair]):
         return f"PreferencePairs({len(self):,} pairs in {len(self._comparisons):,} comparisons)"
 
 
+@runtime_checkable
 class HasPrompts(Protocol):
     """Pairs or solutions: whatever has prompts that can be told apart."""
 

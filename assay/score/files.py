@@ -21,6 +21,10 @@ from assay.formats.files import (
     write_rows,
 )
 from assay.formats.rows import shape_of
+from assay.score.ensemble import EnsembleScorer
+from assay.score.process import ProcessScorer
+from assay.score.scorer import RewardScorer, load_scorer
+from assay.score.step_files import ScoredSolutions, holds_solutions, score_solutions
 from assay.types import Comparison, Conversation, Scorer, Scores, json_number
 
 if TYPE_CHECKING:
@@ -103,13 +107,19 @@ def row_conversations(row: Row, where: str) -> list[Conversation]:
     return conversations
 
 
-def run_score(config: Score) -> ScoredFile:
-    """The verb ``assay score``: ``rewards`` and ``reward_std`` are added to every row."""
+def run_score(config: Score) -> ScoredFile | ScoredSolutions:
+    """The verb ``assay score``: ``rewards`` and ``reward_std`` are added to every row.
+
+    To solutions in steps, scored by a process model, their step rewards.
+    """
 
     def with_rewards(row: Row, scores: Scores) -> dict[str, Any]:
         return {**row, **_columns(scores)}
 
-    return _run(config, with_rewards)
+    scorer = _scorer(config)
+    if isinstance(scorer, ProcessScorer) and holds_solutions(config.input):
+        return score_solutions(scorer, config)
+    return _run(scorer, config, with_rewards)
 
 
 def run_best_of_n(config: BestOfN) -> ScoredFile:
@@ -123,7 +133,7 @@ def run_best_of_n(config: BestOfN) -> ScoredFile:
             del columns["reward_std"]
         return {**row, "best": None if best.index < 0 else best.index, **columns}
 
-    return _run(config, with_best)
+    return _run(_scorer(config), config, with_best)
 
 
 def _columns(scores: Scores) -> dict[str, list[float | None]]:
@@ -136,22 +146,29 @@ def _columns(scores: Scores) -> dict[str, list[float | None]]:
     }
 
 
-def _run(config: Score, finish: Callable[[Row, Scores], dict[str, Any]]) -> ScoredFile:
+def _scorer(config: Score) -> RewardScorer | EnsembleScorer | ProcessScorer:
     import torch
-
-    from assay.progress import progress_bars
-    from assay.score.scorer import load_scorer
 
     check_output(config.input, config.output)
     if config.threads:
         torch.set_num_threads(config.threads)
-    scorer = load_scorer(
+    return load_scorer(
         config.run,
         token_budget=config.token_budget,
         truncation=config.truncation,
         aggregator=config.aggregator,
         strength=config.strength,
+        reduction=config.reduction,
     )
+
+
+def _run(
+    scorer: RewardScorer | EnsembleScorer | ProcessScorer,
+    config: Score,
+    finish: Callable[[Row, Scores], dict[str, Any]],
+) -> ScoredFile:
+    from assay.progress import progress_bars
+
     totals = {"rows": 0, "responses": 0, "dropped": 0, "truncated": 0}
     with progress_bars() as progress:
         write_rows(config.output, _scored_rows(scorer, config.input, finish, totals, progress))

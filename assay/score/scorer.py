@@ -7,16 +7,18 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from assay.configs import TOKEN_BUDGET, AggregatorName, Truncation
+from assay.configs import TOKEN_BUDGET, AggregatorName, ReductionName, Truncation
 from assay.data.contract import Contract
 from assay.errors import ConfigError
 from assay.models.backbones import weights_digest
 from assay.models.checkpoint import load_model
 from assay.models.ensemble_checkpoint import is_ensemble, load_ensemble
 from assay.models.laplace import LAPLACE, LaplaceModel, load_laplace
+from assay.models.process_checkpoint import is_process
 from assay.models.reward_model import RewardModel
 from assay.models.scoring import Rewarding, score_conversations
 from assay.score.ensemble import EnsembleScorer
+from assay.score.process import ProcessScorer, load_step_scorer
 from assay.stats import Aggregator, LastLayerLaplace
 from assay.types import Conversation, Scores
 
@@ -78,17 +80,22 @@ def load_scorer(
     engine: str = "auto",
     aggregator: AggregatorName | None = None,
     strength: float | None = None,
-) -> RewardScorer | EnsembleScorer:
+    reduction: ReductionName | None = None,
+) -> RewardScorer | EnsembleScorer | ProcessScorer:
     """A scorer from a run directory or somebody else's one-output model (contract unverified).
 
     Args:
         aggregator: How an ensemble's members become one reward. Default: as it was saved.
         strength: Of the aggregator: k, λ or β.
+        reduction: How a process model's step rewards become one. Default: their product.
 
     Raises:
         CheckpointError: If the directory is damaged, or no reward model.
-        ConfigError: If an aggregator is named and the run is one model.
+        ConfigError: If an aggregator is named and the run is one model, or a reduction and it is
+            no process model.
     """
+    if reduction is not None and not is_process(run):
+        raise ConfigError(f"{run} rewards whole responses; a reduction is of steps, leave it out.")
     if is_ensemble(run):
         ensemble = load_ensemble(run, engine=engine)
         return EnsembleScorer(
@@ -99,6 +106,14 @@ def load_scorer(
         )
     if aggregator is not None or strength is not None:
         raise ConfigError(f"{run} is one model; an aggregator is for ensembles, leave it out.")
+    if is_process(run):
+        return load_step_scorer(
+            run,
+            reduction=reduction or "product",
+            token_budget=token_budget,
+            truncation=truncation,
+            engine=engine,
+        )
     has_posterior = (Path(run) / LAPLACE).is_file()
     return RewardScorer(
         load_model(run, engine=engine),

@@ -1,7 +1,7 @@
 """What every training begins with: settings checked and resolved, a model shaped for its mode."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ FROZEN_LAYERS = 0.8
 """Share of layers a frozen backbone keeps: reward-relevant features peak before the last ones."""
 
 
+@runtime_checkable
 class HasTree(Protocol):
     """An example of any kind."""
 
