@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any
 
@@ -34,9 +34,20 @@ def waits() -> Waits:
     return Waits()
 
 
+OPEN: list[Client] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 def client(url: str, waits: Waits, jitter: float = 1.0, **settings: Any) -> Client:
     endpoint = Endpoint(base_url=url, model="m", **{"retries": 3, **settings})
-    return Client(endpoint, sleep=waits, jitter=lambda: jitter)
+    OPEN.append(Client(endpoint, sleep=waits, jitter=lambda: jitter))
+    return OPEN[-1]
 
 
 def test_a_chat_is_asked_and_read(server: Any, chat: Chat, waits: Waits) -> None:
@@ -58,7 +69,6 @@ def test_a_chat_is_asked_and_read(server: Any, chat: Chat, waits: Waits) -> None
     assert (asked.usage.requests, asked.usage.prompt_tokens, asked.usage.response_tokens) == (
         (1, 7, 5)
     )
-    asked.close()
 
 
 def test_a_text_is_completed(server: Any, waits: Waits) -> None:
