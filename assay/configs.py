@@ -54,6 +54,9 @@ Neutral = Literal["good", "bad", "skip"]
 StepTargets = Literal["soft", "hard"]
 StepRead = Literal["auto", "separator", "step"]
 AfterError = Literal["unjudged", "bad"]
+SearchMethod = Literal["best-of-n", "weighted-vote", "majority", "beam"]
+LabelMethod = Literal["every-step", "first-error"]
+LabelEstimation = Literal["hard", "soft"]
 ReductionName = Literal["product", "log-product", "min", "mean", "last"]
 Augmentation = Literal["none", "rrm"]
 OnBadRow = Literal["error", "skip"]
@@ -421,6 +424,106 @@ class BestOfN(Score):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Solving:
+    """How a policy is searched for the solution that a process model thinks best of."""
+
+    method: SearchMethod = "best-of-n"
+    """best-of-n: the best of whole solutions. weighted-vote: the answer with most reward among
+    them. majority: with most solutions. beam: the best steps are kept as they are written."""
+    samples: int = 8
+    """Whole solutions; with beam, next steps written of each beam."""
+    width: int = 4
+    """beam only: beginnings kept after each step."""
+    max_steps: int = 20
+    """beam only: most steps of a solution."""
+    max_new_tokens: int = 512
+    """Most tokens of a solution; with beam, of a step."""
+    temperature: float = 0.7
+    """Of the policy's samples."""
+    top_p: float = 1.0
+    """Nucleus sampling; 1 turns it off."""
+    separator: str = "\n"
+    """What ends a step in the policy's writing."""
+    reduction: ReductionName = "product"
+    """How step rewards become one."""
+    seed: int = 0
+    """Seeds the samples."""
+    batch_size: int = 16
+    """Most responses in the making at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solve(Solving):
+    """Solve problems with a policy and a process model: best-of-n, voting, or step-level beams."""
+
+    run: str = field(metadata={"positional": True})
+    """The run directory of a process model; an outcome model can do all but beam."""
+    policy: str = "smollm2-135m"
+    """The policy: smollm2-135m, a directory, or a hub name of a causal language model."""
+    input: Path
+    """JSON Lines (also .gz) or Parquet rows with prompt (or question), and answer where known."""
+    output: Path
+    """Where the rows go, with steps, rewards and the answer found."""
+    limit: int | None = None
+    """Use only the first so many rows."""
+    token_budget: int = TOKEN_BUDGET
+    """Most tokens in one forward pass of the process model."""
+    threads: int | None = None
+    """CPU threads. Default: all cores."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """Label the steps of solutions by rollouts: from where does a solver still get there?"""
+
+    files: tuple[str, ...] = field(metadata={"positional": True})
+    """Files of solutions with their problems' answers."""
+    out: Path
+    """Where the labelled solutions go."""
+    policy: str | None = None
+    """Write the rollouts with this local policy: smollm2-135m, a directory, or a hub name."""
+    endpoint: str | None = None
+    """Write them with a model behind this OpenAI-compatible address, such as
+    http://localhost:8000/v1."""
+    endpoint_model: str | None = None
+    """Its name there."""
+    key_variable: str | None = None
+    """Environment variable that holds the endpoint's key. Default: none is sent."""
+    prompt_price: float | None = None
+    """Price of a million prompt tokens."""
+    response_price: float | None = None
+    """Price of a million response tokens."""
+    method: LabelMethod = "every-step"
+    """every-step: rollouts after each step. first-error: bisect for the first wrong step."""
+    estimation: LabelEstimation = "soft"
+    """hard: a step is good if any rollout after it is right. soft: by the share that is right."""
+    rollouts: int = 8
+    """Rollouts after each beginning."""
+    max_new_tokens: int = 512
+    """Most tokens of a rollout."""
+    temperature: float = 0.7
+    """Of the rollouts."""
+    separator: str = "\n"
+    """What follows a step in the solver's writing."""
+    check_prompt: bool = True
+    """Label no solution of a problem that no rollout from its beginning solves."""
+    batch_size: int = 16
+    """Beginnings completed at a time, and lost at most when the work is interrupted."""
+    seed: int = 0
+    """Seeds the rollouts."""
+    on_bad_row: OnBadRow = "error"
+    """error stops at the first bad row; skip counts it and goes on."""
+    limit: int | None = None
+    """Use only the first so many solutions."""
+    threads: int | None = None
+    """CPU threads. Default: all cores."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Select:
     """Choose which comparisons to label next, from rows without labels."""
 
@@ -458,26 +561,33 @@ class Evaluate:
     run: str | None = field(default=None, metadata={"positional": True})
     """A run directory, a reward-model directory, or a hub name; not with scores."""
     suite: str
-    """rewardbench, rewardbench-2, rm-bench, judgebench, llmbar, rmb, hh, ppe-correctness, with
-    scores also processbench and prmbench, or a file of pairs or of one right response among N."""
+    """rewardbench, rewardbench-2, rm-bench, judgebench, llmbar, rmb, hh, ppe-correctness; with a
+    process model or scores processbench and prmbench; or a file of pairs, of one right response
+    among N, or of solutions whose steps are judged."""
     data: str | None = None
     """The suite's rows: a file or directory in the published layout, or a hub name. Default: the
     suite's own place on the hub."""
     scores: Path | None = None
-    """Saved scores to count instead of scoring with a model."""
+    """Saved scores to count instead of scoring with a model; of a file of solutions, rows with
+    step_rewards."""
     model: str | None = None
     """The model's name in the report, or which one of several in the saved scores."""
     out: Path
     """Directory for results.json, scores.jsonl and report.html."""
     train: tuple[str, ...] = ()
-    """Preference data to fit the length-only and text-only baselines on. Default: cross-validation
-    on the suite."""
+    """Preference data (for a file of solutions: other solutions) to fit the length-only and
+    text-only baselines on. Default: cross-validation on the suite."""
     calibrate_on: str | None = None
     """Preference data, apart from the suite, to fit temperature and length calibration on."""
     save_calibration: bool = False
     """Keep what calibrate_on fitted in the run directory, as calibration.json."""
     probes: int = 200
     """Score edited copies of so many responses to find biases; 0 turns it off."""
+    tune: tuple[str, ...] = ()
+    """Judged solutions to find the threshold on, from which a step is called right; those of
+    problems that are evaluated are left out. Default: 0.5."""
+    neutral: Neutral = "good"
+    """What neutral steps of a file of solutions count as: good, bad, or skip, not judged."""
     truncation: Truncation = "truncate-left"
     """What happens to conversations over the contract's max_length; all are counted."""
     token_budget: int = TOKEN_BUDGET
@@ -486,6 +596,8 @@ class Evaluate:
     """How the members of an ensemble become one reward. Default: as it was saved."""
     strength: float | None = None
     """Of the aggregator: k of mean-std, λ of mean-variance, β of entropic. Default: as saved."""
+    reduction: ReductionName | None = None
+    """How a process model's step rewards become a response's. Default: their product."""
     limit: int | None = None
     """Use only the first so many items of each subset; the suite is then marked partial."""
     seed: int = 0

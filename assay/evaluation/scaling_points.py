@@ -14,7 +14,7 @@ import numpy as np
 
 from assay.configs import RewardTraining, Scaling
 from assay.errors import ConfigError, DataError, TrainingError
-from assay.evaluation.journal import Journal
+from assay.formats.journal import Journal
 from assay.evaluation.scaling_curves import Measured
 from assay.formats.files import shown_name
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.errors import DataError
-from assay.evaluation.journal import Journal
+from assay.formats.journal import Journal
 from assay.evaluation.suite import Item, ScoredItem, Suite
 from assay.types import Scorer, json_number
 

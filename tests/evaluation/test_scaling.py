@@ -266,7 +266,7 @@ def test_after_a_kill_the_study_is_the_same_and_trains_only_what_is_missing(
     words += ["--training", str(asked.training), "--max-length", "256", "--out", str(out)]
     killed = (
         "import os, signal\n"
-        "from assay.evaluation.journal import Journal\n"
+        "from assay.formats.journal import Journal\n"
         "append, done = Journal.append, []\n"
         "def counting(self, part):\n"
         "    append(self, part)\n"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from assay.errors import ConfigError
-from assay.evaluation.journal import Journal
+from assay.formats.journal import Journal
 
 MINE = {"data": "d", "settings": {"epochs": 2, "names": ("a", "b")}}
 

@@ -1,0 +1,111 @@
+"""The verb ``assay label``: solutions in, the same with step labels from rollouts out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from assay.configs import Label
+from assay.data.solutions import Solutions
+from assay.errors import ConfigError
+from assay.feedback.client import Client, Endpoint
+from assay.feedback.completers import EndpointCompleter, PolicyCompleter, Writing
+from assay.feedback.rollouts import Completer
+from assay.feedback.step_label_report import StepLabelReport
+from assay.feedback.step_labels import StepLabelling, label_solutions
+from assay.formats.assay_solutions import to_row
+from assay.formats.files import check_writable, write_rows
+
+_NAMES = {1: "good", 0: "neutral", -1: "bad", None: "not judged"}
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """What was labelled, what was not and why, and what it took."""
+
+    output: str
+    report: StepLabelReport
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        steps = {_NAMES[label]: count for label, count in self.report.steps.items()}
+        return {"output": self.output, **asdict(self.report), "steps": steps}
+
+    def __str__(self) -> str:
+        return f"{self.report}\nwritten to {self.output}"
+
+
+def run(config: Label) -> LabelledFile:
+    """Label by rollouts; what is paid for is kept beside the output, and never paid twice.
+
+    Raises:
+        AssayError: With one sentence that says what to do.
+    """
+    from assay.progress import progress_bars
+
+    check_writable(config.out)
+    settings = StepLabelling(
+        method=config.method,
+        estimation=config.estimation,
+        rollouts=config.rollouts,
+        check_prompt=config.check_prompt,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    settings.check()
+    completer, price, close = _completer(config)
+    solutions = Solutions.load(config.files, on_bad_row=config.on_bad_row, limit=config.limit)
+    try:
+        with progress_bars() as progress:
+            labelled = label_solutions(
+                list(solutions),
+                completer,
+                settings,
+                journal=journal_of(config.out),
+                price=price,
+                progress=progress,
+            )
+    finally:
+        close()
+    write_rows(config.out, [to_row(s) for s in labelled.solutions])
+    return LabelledFile(str(config.out), labelled.report)
+
+
+def _completer(
+    config: Label,
+) -> tuple[Completer, Callable[[int, int], float | None] | None, Callable[[], None]]:
+    """Who writes the rollouts, what they cost, and how to be done with it."""
+    writing = Writing(
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        separator=config.separator,
+    )
+    if (config.policy is None) == (config.endpoint is None):
+        raise ConfigError(
+            "Rollouts are written by --policy NAME or by --endpoint URL with --endpoint-model "
+            "NAME; give one of the two."
+        )
+    if config.policy is not None:
+        import torch
+
+        from assay.models.policy import Policy
+
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        return PolicyCompleter(Policy.load(config.policy), writing), None, lambda: None
+    endpoint = Endpoint(
+        base_url=str(config.endpoint),
+        model=config.endpoint_model or "",
+        key_variable=config.key_variable,
+        prompt_price=config.prompt_price,
+        response_price=config.response_price,
+    )
+    client = Client(endpoint)
+    return EndpointCompleter(client, writing), endpoint.price, client.close
+
+
+def journal_of(out: Path) -> Path:
+    """Where the rollouts of an output are kept."""
+    return out.with_name(f"{out.name}.rollouts.sqlite")
