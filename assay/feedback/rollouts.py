@@ -170,7 +170,8 @@ def complete(
         EndpointError: If the completer is gone.
         DataError: If the journal is damaged.
     """
-    keys = [rollout_key(completer.identity, prefix, n, seed) for prefix in prefixes]
+    identity = completer.identity
+    keys = [rollout_key(identity, prefix, n, seed) for prefix in prefixes]
     wanted = dict(zip(keys, prefixes, strict=True))
     known = journal.read(list(wanted))
     spent.found += sum(len(r.texts) for r in known.values())
