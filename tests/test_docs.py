@@ -53,9 +53,14 @@ def test_check_names_a_page_that_is_stale(make_docs, tmp_path, monkeypatch):
 
 @pytest.fixture
 def documented_directory(tmp_path, monkeypatch, gold_pairs, tiny_backbone):
-    """A working directory with pairs.jsonl, where smollm2-135m is the tiny backbone."""
+    """A directory with pairs.jsonl and solutions.jsonl, where smollm2-135m is the tiny backbone."""
     rows = "".join(json.dumps(row) + "\n" for row in gold_pairs(60))
     (tmp_path / "pairs.jsonl").write_text(rows)
+    solutions = [
+        {"prompt": f"Problem {n}", "steps": ["a kind step", "a rude step"], "labels": [1, -1]}
+        for n in range(20)
+    ]
+    (tmp_path / "solutions.jsonl").write_text("\n".join(map(json.dumps, solutions)))
     backbones = tmp_path / "cache" / "backbones"
     backbones.mkdir(parents=True)
     (backbones / "smollm2-135m").symlink_to(tiny_backbone)
