@@ -501,6 +501,13 @@ class Label:
     """hard: a step is good if any rollout after it is right. soft: by the share that is right."""
     rollouts: int = 8
     """Rollouts after each beginning."""
+    good_from: float = 0.5
+    """soft only: share of right rollouts from which a step is good."""
+    bad_below: float = 0.5
+    """soft only: share of right rollouts below which a step is bad; neutral between the two."""
+    min_rollouts: int = 1
+    """Fewest judged rollouts that make a label; those that failed, ran out of tokens or could not
+    be compared are not judged."""
     max_new_tokens: int = 512
     """Most tokens of a rollout."""
     temperature: float = 0.7

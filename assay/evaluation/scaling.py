@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from assay.configs import SINGLE_LOSSES, RewardTraining, Scaling
 from assay.errors import ConfigError, DataError
-from assay.formats.journal import Journal
 from assay.evaluation.scaling_curves import curves
 from assay.evaluation.scaling_points import measured, models_of, readable, train_points
 from assay.evaluation.scaling_study import POINTS, ScalingStudy
+from assay.formats.journal import Journal
 
 if TYPE_CHECKING:
     from assay.data.pairs import PreferencePairs

@@ -14,9 +14,9 @@ import numpy as np
 
 from assay.configs import RewardTraining, Scaling
 from assay.errors import ConfigError, DataError, TrainingError
-from assay.formats.journal import Journal
 from assay.evaluation.scaling_curves import Measured
 from assay.formats.files import shown_name
+from assay.formats.journal import Journal
 
 if TYPE_CHECKING:
     from assay.data.contract import Renderer

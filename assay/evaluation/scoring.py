@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.errors import DataError
-from assay.formats.journal import Journal
 from assay.evaluation.suite import Item, ScoredItem, Suite
+from assay.formats.journal import Journal
 from assay.types import Scorer, json_number
 
 if TYPE_CHECKING:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from assay.configs import Solving
 from assay.errors import ConfigError
-from assay.feedback.answers import answers_equal, final_answer
+from assay.feedback.answers import compare_answers, final_answer
 from assay.formats.steps import join_steps, split_steps
 from assay.models.generate import generate
 from assay.models.policy import Policy
@@ -179,7 +181,7 @@ def by_answer(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
             continue
         for group in groups:
             first = group[0].answer
-            if first == candidate.answer or answers_equal(str(first), candidate.answer):
+            if first == candidate.answer or same_answer(str(first), candidate.answer):
                 group.append(candidate)
                 break
         else:
@@ -290,7 +292,22 @@ def answer_is(found: str | None, reference: str | None) -> bool | None:
     """Whether an answer is the reference; None where there is no reference."""
     if reference is None:
         return None
-    return found is not None and answers_equal(found, reference)
+    return found is not None and same_answer(found, reference)
+
+
+@lru_cache(maxsize=2**16)
+def same_answer(one: str, other: str) -> bool:
+    """Whether two answers are the same: as text, as numbers, and by algebra where it is installed.
+
+    What cannot be decided is taken for different.
+    """
+    verdict = compare_answers(one, other, symbolic=has_algebra())
+    return verdict in ("exact", "numeric", "symbolic")
+
+
+def has_algebra() -> bool:
+    """Whether the extra ``math`` is installed."""
+    return find_spec("math_verify") is not None
 
 
 def row_of(solved: Solved, reference: str | None) -> Mapping[str, Any]:

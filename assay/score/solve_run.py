@@ -14,7 +14,7 @@ from assay.configs import Solve, Solving
 from assay.errors import ConfigError, DataError
 from assay.formats.files import check_writable, is_same_file, numbering, read_rows, write_rows
 from assay.formats.journal import Journal
-from assay.score.solve import answer_is, check_solving, row_of, solve
+from assay.score.solve import answer_is, check_solving, has_algebra, row_of, solve
 from assay.types import Figure, Messages, as_messages
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class SolvedFile:
     accuracy: Figure | None
     first: Figure | None
     any: Figure | None
+    by_algebra: bool
+    """Whether answers were compared by algebra too."""
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -59,6 +61,8 @@ class SolvedFile:
         )
         if self.accuracy is not None:
             text += f"\nright answers: {self.accuracy}"
+        if self.accuracy is not None and not self.by_algebra:
+            text += " (as text and numbers; pip install 'assay[math]' compares algebra too)"
         if self.first is not None and self.any is not None:
             text += f"; the first sample alone {self.first}; any of the samples {self.any}"
         return text
@@ -193,6 +197,7 @@ def summary(config: Solve, found: Sequence[Row], references: Sequence[str | None
         accuracy=_share([bool(found[i]["found_is_right"]) for i in known]),
         first=_share([_is_right(found[i], references[i], 1) for i in known]) if whole else None,
         any=_share([_is_right(found[i], references[i], None) for i in known]) if whole else None,
+        by_algebra=has_algebra(),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from assay.data.pairs import PreferencePairs
+from assay.data.solutions import Solutions
 from assay.formats.rows import SHAPES, SINGLE_SHAPES, RowReader, Tally
 from assay.formats.votes import VOTE_SHAPES
 
@@ -44,6 +45,15 @@ def test_every_format_is_documented(tmp_path):
         pairs = PreferencePairs.load(tmp_path / "rows.jsonl", singles=True)
         seen.update(pairs.report.formats)
     assert seen == {shape.name for shape in (*SHAPES, *SINGLE_SHAPES)}
+
+
+@pytest.mark.parametrize("block", blocks("jsonl solutions"))
+def test_documented_solutions_load(tmp_path, block):
+    (tmp_path / "rows.jsonl").write_text(block, encoding="utf-8")
+    solutions = Solutions.load(tmp_path / "rows.jsonl")
+    assert len(solutions) == block.count("\n")
+    assert solutions.report.labelled > 0
+    assert solutions.report.dropped == {}
 
 
 @pytest.mark.parametrize("block", blocks("json"))
