@@ -3,14 +3,15 @@
 The reward of step k is read at the last token of *the solution up to step k*, tokenised whole. So a
 step's reward never depends on what comes after it, and reading all steps of a solution in one pass
 is the same as reading each beginning by itself, wherever a tokenizer merges across the boundary: a
-tree shares what the beginnings have in common, token by token. Knows nothing of models and tensors.
+tree shares what the beginnings have in common, token by token. Models of others that were trained
+on separately tokenised pieces are read in pieces. Knows nothing of models and tensors.
 
 Letters: S steps of a solution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,12 @@ class StepContract:
     turns: bool = False
     answer: str = "+"
     classes: tuple[str, ...] = CLASSES["two"]
+    opening: str = ""
+    """What a step begins with, unless it does so by itself; ``{number}`` counts steps from 1."""
+    pieces: bool = False
+    """Whether prompt, step and separator are tokenised each by itself, not as one text."""
+    bos: str = ""
+    """A token that is put before the text's own."""
 
     def to_dict(self) -> dict[str, Any]:
         """As written in ``assay.json``."""
@@ -122,12 +129,24 @@ class StepRenderer:
         """
         if self.steps.turns:
             return [self._turns(solution, k + 1) for k in range(len(solution.steps))]
-        text, texts = self.header(solution), []
-        for step in solution.steps:
-            ended = text + step + self.steps.separator
-            texts.append(ended if self.steps.read == "separator" else text + step)
-            text = ended + self.steps.between
-        return texts
+        return ["".join(parts) for parts in self._parts(solution)]
+
+    def _parts(self, solution: Solution) -> list[list[str]]:
+        """The pieces of every beginning: prompt, step, separator, step, ..."""
+        contract = self.steps
+        parts, beginnings = [self.header(solution)], []
+        for step in self._opened(solution.steps):
+            end = [contract.separator] if contract.read == "separator" else []
+            beginnings.append([*parts, step, *end])
+            parts += [step, contract.separator, contract.between]
+        return beginnings
+
+    def _opened(self, steps: Sequence[str]) -> list[str]:
+        openings = [self.steps.opening.format(number=n) for n in range(1, len(steps) + 1)]
+        return [
+            step if step.lstrip().startswith(opening.strip()) else opening + step
+            for step, opening in zip(steps, openings, strict=True)
+        ]
 
     def _turns(self, solution: Solution, count: int) -> str:
         """The prompt and the first steps as turns of the user, with the header of an answer."""
@@ -159,17 +178,28 @@ class StepRenderer:
             if not solution.steps:
                 raise ContractError(f"Solution {number} has no steps; a step reward needs a step.")
             self._check_text(solution, number)
-        texts = [self.beginnings(s) for s in solutions]
-        flat = [self.header(s) for s in solutions] + [t for group in texts for t in group]
-        ids = iter(self.renderer.tokenizer(flat, add_special_tokens=False)["input_ids"])
-        headers = [next(ids) for _ in solutions]
         tokens = []
-        for number, (group, header) in enumerate(zip(texts, headers, strict=True), start=1):
-            own = [next(ids) for _ in group]
+        for number, (header, own) in enumerate(self._ids(solutions), start=1):
             self._check(own, header, number)
             start = min(common_prefix([header, *own]), min(map(len, own)) - 1)
             tokens.append([Tokens(np.asarray(i, dtype=np.int32), start) for i in own])
         return tokens
+
+    def _ids(self, solutions: Sequence[Solution]) -> Iterator[tuple[list[int], list[list[int]]]]:
+        """The tokens of each solution's header and of its beginnings."""
+        contract, tokenizer = self.steps, self.renderer.tokenizer
+        parts = [
+            self._parts(s) if contract.pieces else [[text] for text in self.beginnings(s)]
+            for s in solutions
+        ]
+        headers = [self.header(s) for s in solutions]
+        texts = list(dict.fromkeys([*headers, *(t for g in parts for p in g for t in p)]))
+        found = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        ids = dict(zip(texts, found, strict=True))
+        bos: list[Any] = [tokenizer.convert_tokens_to_ids(contract.bos)] if contract.bos else []
+        for header, group in zip(headers, parts, strict=True):
+            own = [[*bos, *(i for text in beginning for i in ids[text])] for beginning in group]
+            yield [*bos, *ids[header]], own
 
     def _check_text(self, solution: Solution, number: int) -> None:
         end = self.renderer.contract.end_of_response

@@ -141,7 +141,9 @@ def load_tokenizer(location: str) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            location, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BackboneError(
             f"No tokenizer could be loaded from {location}: {_first_line(error)}"
@@ -158,7 +160,7 @@ def load_config(location: str) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(location)
+        return AutoConfig.from_pretrained(location, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise BackboneError(
             f"No config could be loaded from {location}: {_first_line(error)}"
@@ -172,6 +174,8 @@ def load_network(
     attention: str,
     seed: int = 0,
     outputs: int = 1,
+    config: Any = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> "PreTrainedModel":
     """A backbone as transformers' sequence classifier, fp32, dropout off.
 
@@ -181,6 +185,8 @@ def load_network(
         attention: The name of an attention implementation.
         seed: Draws what the classifier has and the backbone lacks: the head, an encoder's pooler.
         outputs: Of the classifier's own head.
+        config: In place of the saved one, where that names code of its own.
+        renamed: Patterns of saved weights' names, and what they are called here.
 
     Raises:
         BackboneError: If transformers has no sequence classifier for it, or its weights cannot be
@@ -188,7 +194,7 @@ def load_network(
     """
     from transformers import AutoModelForSequenceClassification
 
-    config = load_config(location)
+    config = load_config(location) if config is None else config
     try:
         config.num_labels = outputs
         config.problem_type = "regression"
@@ -223,11 +229,18 @@ def load_network(
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
+                key_mapping=dict(renamed) if renamed else None,
+                ignore_mismatched_sizes=True,  # said below, and shorter
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BackboneError(
             f"{location} could not be loaded as a backbone: {_first_line(error)}"
         ) from error
+    for name, saved, wanted in sorted(loading["mismatched_keys"]):
+        raise BackboneError(
+            f"{location} holds {name} of shape {tuple(saved)} where {tuple(wanted)} was wanted; "
+            "config.json and weights are of two models."
+        )
     new = {"score", "classifier", "pre_classifier", "pooler"}
     missing = sorted(n for n in loading["missing_keys"] if not new & set(n.split(".")))
     if missing:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from assay.atomic import write_json, write_jsonl
 from assay.data.contract import Contract, Renderer
 from assay.data.step_contract import StepContract
-from assay.errors import BackboneError, CheckpointError
+from assay.errors import BackboneError, CheckpointError, ConfigError
 from assay.models.backbones import default_device, load_network, load_tokenizer, set_pad
 from assay.models.checkpoint import (
     ASSAY_FILE,
@@ -142,27 +142,42 @@ def token_classifier(network: "PreTrainedModel", head: nn.Module) -> "PreTrained
 
 
 def load_process(
-    directory: str | Path, *, engine: str = "auto", check: bool = True
+    directory: str | Path,
+    *,
+    engine: str = "auto",
+    check: bool = True,
+    preset: str | None = None,
+    separator: str | None = None,
 ) -> ProcessRewardModel:
-    """A process model from a run directory.
+    """A process model from a run directory, or somebody else's of a family that a preset knows.
 
     Args:
         engine: ``auto``, ``tree`` or ``padded``.
         check: Whether to compare every file with the manifest first.
+        preset: Somebody else's family, see ``process_presets``. Default: as recognised.
+        separator: Of steps, where the family leaves that open.
 
     Raises:
-        CheckpointError: If files are missing or damaged, the weights are a pickle, or it is no
-            process model.
+        CheckpointError: If files are missing or damaged, the weights are a pickle, it is no process
+            model, or no preset knows it.
+        ConfigError: If there is no such preset, or the model is a run of Assay and has its own.
     """
-    path = local_directory(directory)
-    if not (path / ASSAY_FILE).exists() and not (path / MANIFEST).exists():
-        raise CheckpointError(
-            f"{directory} has no {ASSAY_FILE}; a process model is what 'assay train process' wrote."
-        )
-    if check:
-        check_manifest(path)
-    model = _load_own(path)
     from assay.models.probe import choose_engine
+
+    path = local_directory(directory)
+    if (path / ASSAY_FILE).exists() or (path / MANIFEST).exists():
+        if preset is not None or separator is not None:
+            raise ConfigError(
+                f"{directory} is a run of Assay, which says how it is read; leave preset and "
+                "separator out."
+            )
+        if check:
+            check_manifest(path)
+        model = _load_own(path)
+    else:
+        from assay.models.process_foreign import load_preset
+
+        model = load_preset(path, str(directory), preset=preset, separator=separator)
 
     model.to(default_device())
     model.set_engine(choose_engine(model, engine, gradients=False))

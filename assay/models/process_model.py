@@ -116,11 +116,18 @@ class ProcessRewardModel(BackboneModel):
         return save_process(self, directory, record)
 
     @classmethod
-    def load(cls, directory: str | Path, *, engine: str = "auto") -> "ProcessRewardModel":
+    def load(
+        cls,
+        directory: str | Path,
+        *,
+        engine: str = "auto",
+        preset: str | None = None,
+        separator: str | None = None,
+    ) -> "ProcessRewardModel":
         """A saved process model, or somebody else's of a kind that a preset knows."""
         from assay.models.process_checkpoint import load_process
 
-        return load_process(directory, engine=engine)
+        return load_process(directory, engine=engine, preset=preset, separator=separator)
 
     @property
     def step_renderer(self) -> StepRenderer:

@@ -90,3 +90,24 @@ def test_it_is_saved_and_read_again() -> None:
     assert StepContract.from_dict(steps.to_dict()) == steps
     with pytest.raises(ContractError, match="does not fit"):
         StepContract.from_dict({**steps.to_dict(), "colour": "red"})
+
+
+def test_pieces_are_tokenised_each_by_itself() -> None:
+    wanted = renderer("gemma")
+    tokenizer = wanted.renderer.tokenizer
+    apart = StepRenderer(wanted.renderer, StepContract(pieces=True, between=";", bos="<bos>"))
+    (tokens,) = apart.tokenise([solution("one", "two")])
+    header = wanted.header(solution())
+    pieces = [tokenizer(t, add_special_tokens=False)["input_ids"] for t in (header, "one", "two")]
+    newline, semicolon = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in ("\n", ";"))
+    first = [tokenizer.bos_token_id, *pieces[0], *pieces[1], *newline]
+    assert tokens[0].ids.tolist() == first
+    assert tokens[1].ids.tolist() == [*first, *semicolon, *pieces[2], *newline]
+    assert tokens[0].response_start == len(pieces[0]) + 1
+
+
+def test_steps_are_numbered_once() -> None:
+    wanted = renderer("chatml")
+    numbered = StepRenderer(wanted.renderer, StepContract(opening="Step {number}: ", between=" "))
+    texts = numbered.beginnings(solution("one", " Step 2: two", "Step 2: three"))
+    assert texts[-1].endswith("Step 1: one\n  Step 2: two\n Step 3: Step 2: three\n")
