@@ -12,7 +12,7 @@ with a single cluster its interval is ``nan``, or the whole range where the rang
 from assay.stats.aggregation import Aggregator, Standards
 from assay.stats.arrays import CONFIDENCE
 from assay.stats.auc import auc
-from assay.stats.best_of import expected_best
+from assay.stats.best_of import expected_best, pass_at_n
 from assay.stats.calibration import ReliabilityBin, ece, fit_temperature, reliability_bins
 from assay.stats.comparison import (
     holm,
@@ -45,6 +45,15 @@ from assay.stats.intervals import bootstrap_sums, cluster_bootstrap, cluster_mea
 from assay.stats.laplace import LastLayerLaplace
 from assay.stats.length import LengthBaseline, reward_length_correlation
 from assay.stats.pairs import accuracy, accuracy_difference, brier, preference_nll
+from assay.stats.reduce import (
+    LowestIsLast,
+    length_bias,
+    length_biases,
+    lowest_is_last,
+    reduce_steps,
+    reward_by_step,
+)
+from assay.stats.sampled import SampledSolutions, SelectionCurves, selection_curves
 from assay.stats.selection import (
     Picks,
     bald,
@@ -54,6 +63,9 @@ from assay.stats.selection import (
     prediction_std,
     spread_out,
 )
+from assay.stats.steps import JudgedSteps, StepReport, step_report
+from assay.stats.thresholds import best_threshold
+from assay.stats.voting import expected_vote
 
 __all__ = [
     "CONFIDENCE",
@@ -61,16 +73,22 @@ __all__ = [
     "CrossedMeans",
     "Estimate",
     "FlipModel",
+    "JudgedSteps",
     "LastLayerLaplace",
     "LengthBaseline",
+    "LowestIsLast",
     "Picks",
     "Rejection",
     "ReliabilityBin",
+    "SampledSolutions",
+    "SelectionCurves",
     "Standards",
+    "StepReport",
     "accuracy",
     "accuracy_difference",
     "auc",
     "bald",
+    "best_threshold",
     "bootstrap_sums",
     "brier",
     "cluster_bootstrap",
@@ -84,6 +102,7 @@ __all__ = [
     "error_correlation",
     "estimate_mean",
     "expected_best",
+    "expected_vote",
     "fit_temperature",
     "flip_rate",
     "gaussian_members",
@@ -91,18 +110,26 @@ __all__ = [
     "holm",
     "jackknife",
     "jackknife_of_sums",
+    "length_bias",
+    "length_biases",
+    "lowest_is_last",
     "mcnemar",
     "mcnemar_mid_p",
     "mean_correlation",
     "minimum_detectable_difference",
     "paired_bootstrap_p",
+    "pass_at_n",
     "permutation_p",
     "prediction_std",
     "preference_nll",
+    "reduce_steps",
     "rejection",
     "reliability_bins",
+    "reward_by_step",
     "reward_length_correlation",
+    "selection_curves",
     "spread_out",
+    "step_report",
     "t_test",
     "uncertainty_error_correlation",
     "wilson",
