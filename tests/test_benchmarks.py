@@ -121,6 +121,7 @@ def test_startup_times_every_command_as_often(
 # --- training throughput --------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 def test_pairs_that_do_not_fit_are_passed_over_and_counted(
     script: Callable[[str], ModuleType], job: dict[str, Any]
 ) -> None:
@@ -150,6 +151,7 @@ def test_assay_takes_the_steps_it_is_timed_on(
     assert done["peak_memory_bytes"] > 1e7
 
 
+@pytest.mark.medium
 def test_trl_and_assay_do_the_same_work(
     script: Callable[[str], ModuleType], job: dict[str, Any]
 ) -> None:
@@ -456,6 +458,7 @@ def test_accuracy_trains_as_a_user_would(
 # --- audit speed ----------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 def test_an_audit_is_timed_and_finds_what_is_planted(
     script: Callable[[str], ModuleType],
     tmp_path: Path,
@@ -538,6 +541,7 @@ def test_votes_are_counted_by_pair(script: Callable[[str], ModuleType]) -> None:
         assert voted.features[:, 0].tolist() == [0, 1, 6, 7]
 
 
+@pytest.mark.medium
 def test_length_debiasing_runs_on_features_and_on_text(
     script: Callable[[str], ModuleType],
     tiny_backbone: Path,

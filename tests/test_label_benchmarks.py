@@ -23,6 +23,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 # --- flipped labels -------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 def test_labellings_of_a_pair_are_weights_of_its_two_sides(
     script: Callable[[str], ModuleType],
 ) -> None:
@@ -45,6 +46,7 @@ def test_labellings_of_a_pair_are_weights_of_its_two_sides(
     assert alone == pytest.approx(toward, abs=0.02)
 
 
+@pytest.mark.medium
 def test_flips_are_injected_and_what_comes_back_is_counted(
     script: Callable[[str], ModuleType],
 ) -> None:
@@ -92,6 +94,7 @@ def test_what_cleaning_makes_of_labels_is_the_verbs_own(
                 assert value == pytest.approx(q)
 
 
+@pytest.mark.medium
 def test_noisy_heads_are_accurate_and_badly_calibrated(
     script: Callable[[str], ModuleType],
 ) -> None:

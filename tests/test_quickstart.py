@@ -152,6 +152,7 @@ def test_a_second_run_reuses_the_first(finished, config, capsys, monkeypatch):
     assert "holds a finished run; verifying and scoring it" in capsys.readouterr().err
 
 
+@pytest.mark.medium
 def test_an_interrupted_quickstart_goes_on(config, monkeypatch):
     import assay.train.resume
 

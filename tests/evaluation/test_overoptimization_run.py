@@ -223,6 +223,7 @@ def ensemble_run(
     return out
 
 
+@pytest.mark.medium
 def test_an_ensemble_selects_by_its_members_as_they_are_served(
     ensemble_run: Path, tmp_path: Path
 ) -> None:
@@ -248,6 +249,7 @@ def test_an_ensemble_selects_by_its_members_as_they_are_served(
     assert mean.at(-1).value == pytest.approx(gain)
 
 
+@pytest.mark.medium
 def test_a_run_can_be_the_gold_of_another(
     trained_run: Path, ensemble_run: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from assay.evaluation.leaderboard import leaderboard_page
 from assay.evaluation.overoptimization_page import overoptimization_page
@@ -29,6 +30,7 @@ class Noisy:
         return Scores(np.array(draws))
 
 
+@pytest.mark.medium
 def test_no_page_is_wider_than_its_window(
     made_study: Callable[..., ScalingStudy], tmp_path: Path, measured_pages: Any
 ) -> None:
@@ -64,6 +66,7 @@ def test_no_page_is_wider_than_its_window(
         assert narrowest >= 600  # charts scroll in their box rather than shrink past reading
 
 
+@pytest.mark.medium
 def test_the_page_of_best_of_n_curves_is_not_wider_than_its_window(
     tmp_path: Path, measured_pages: Any
 ) -> None:

@@ -42,6 +42,7 @@ def test_a_curve_that_falls_comes_back_too() -> None:
     np.testing.assert_allclose(found[:, 0], [0.6, -2.0, 0.6], rtol=1e-3)
 
 
+@pytest.mark.medium
 def test_scipys_bounded_least_squares_finds_nothing_better() -> None:
     from scipy.optimize import least_squares
 

@@ -74,6 +74,7 @@ def test_an_injected_length_bias_is_recovered_within_its_interval() -> None:
     assert hits >= 34  # 38 expected
 
 
+@pytest.mark.medium
 def test_an_injected_list_bias_is_recovered_within_its_interval() -> None:
     hits = 0
     for seed in range(40):
@@ -93,6 +94,7 @@ def test_an_injected_position_bias_is_recovered_within_its_interval(share: float
     assert hits >= 89
 
 
+@pytest.mark.medium
 def test_without_a_bias_nothing_is_found_after_correction() -> None:
     """Refusal and off-topic replace the whole text, which noise by text alone does not mind."""
     conversations, prompts = answers(120)

@@ -280,6 +280,7 @@ def lines_of(path: Path) -> int:
 
 
 @pytest.mark.usefixtures("own_cache")
+@pytest.mark.medium
 def test_a_killed_command_goes_on_to_the_same_scores(
     trained_run: Path, pairs_file: Path, start_assay: Any, tmp_path: Path
 ) -> None:

@@ -209,6 +209,7 @@ def test_models_train_on_what_all_of_them_can_read(
     assert "1 pairs dropped: longer than 256 tokens" in str(study)
 
 
+@pytest.mark.medium
 def test_lora_reads_the_backbone_anew_for_every_point(
     asked: Scaling, tmp_path: Path, trained: list[tuple[int, int | None, int]]
 ) -> None:
@@ -253,6 +254,7 @@ def test_a_finished_study_trains_nothing_again(
     assert without_seconds(again.record) == without_seconds(study.record)
 
 
+@pytest.mark.medium
 def test_after_a_kill_the_study_is_the_same_and_trains_only_what_is_missing(
     asked: Scaling,
     study: ScalingStudy,
@@ -336,6 +338,7 @@ def test_more_sizes_and_seeds_train_only_what_is_new(
     assert len(wider.record["points"]) == 6
 
 
+@pytest.mark.medium
 def test_points_of_another_study_are_not_mixed_in(
     asked: Scaling, study: ScalingStudy, tmp_path: Path, pairs_file: Path
 ) -> None:

@@ -155,6 +155,7 @@ def test_the_jackknife_of_sums_is_the_jackknife() -> None:
     assert jackknife_of_sums(np.zeros((0, 2)), lambda sums: sums[..., 0], []).n == 0
 
 
+@pytest.mark.medium
 def test_intervals_of_f1_hold_the_truth() -> None:
     everything = [as_first_error(i) for i in drawn(["math"], 20_000, 7)]
     truth = upstream_processbench(everything)

@@ -48,7 +48,10 @@ def trained_a_little(model: RewardModel) -> None:
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name == "llama" else pytest.mark.medium) for name in CASES],
+)
 def test_merging_and_saving_change_no_reward(name: str, tmp_path: Path) -> None:
     model = make_model(name, tmp_path)
     before = rewards_of(model)

@@ -16,6 +16,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return import_module("interval_coverage")
 
 
+@pytest.mark.medium
 def test_intervals_hold_the_truth_and_tests_keep_their_level(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,6 +83,7 @@ def test_ties_say_nothing() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2])
+@pytest.mark.medium
 def test_the_interval_holds_the_rate(rate: float) -> None:
     held = 0
     for seed in range(100):

@@ -136,6 +136,7 @@ def test_the_two_shares_of_some_steps_differ(config):
     assert any(cut[-1] != [] for cut in cuts), "the second process always has less to do"
 
 
+@pytest.mark.medium
 def test_two_processes_train_what_one_does(config, start_two, tmp_path):
     commands = start_two(command_line(config))
     one = run(replace(config, out=tmp_path / "one"))
@@ -143,6 +144,7 @@ def test_two_processes_train_what_one_does(config, start_two, tmp_path):
     assert_same_run(config.out, one.directory)
 
 
+@pytest.mark.medium
 def test_two_processes_train_a_head_on_frozen_features(config, start_two, tmp_path):
     frozen = replace(config, mode="frozen", batch_size=32, epochs=10)
     # a cache of its own, so that the features are computed while the other process waits
@@ -177,6 +179,7 @@ def rated(row, number):
 @pytest.mark.parametrize(
     ("loss", "mode", "rows_of"), [("annotator", "lora", judged), ("regression", "full", rated)]
 )
+@pytest.mark.medium
 def test_two_processes_train_an_objective(
     config, start_two, tmp_path, gold_pairs, loss, mode, rows_of
 ):
@@ -210,6 +213,7 @@ fit.micro_batches = lambda *args: (time.sleep(0.05), quick(*args))[1]
 """
 
 
+@pytest.mark.medium
 def test_two_killed_processes_go_on_together(config, start_two, tmp_path):
     commands = start_two(command_line(config), SLOWLY)
     state = config.out / "resume" / "state.json"
@@ -246,6 +250,7 @@ sys.exit(0)
 """
 
 
+@pytest.mark.medium
 def test_a_process_group_serves_several_trainings(config, start_two, start_assay, tmp_path):
     arguments = [*config.data, config.backbone, str(tmp_path / "gaps")]
     for command in start_two(arguments, TWICE):

@@ -50,6 +50,10 @@ LORA = EnsembleTraining(
 SEEDS = replace(LORA, diversity="seeds", members=2)
 BACKBONES = replace(HEADS, diversity="backbones")
 KINDS = {"heads": HEADS, "layers": LAYERS, "lora": LORA, "seeds": SEEDS, "backbones": BACKBONES}
+EVERY_KIND = [
+    pytest.param(kind, marks=() if kind in ("heads", "layers") else pytest.mark.medium)
+    for kind in KINDS
+]
 
 
 @pytest.fixture(scope="module")
@@ -66,21 +70,29 @@ def data(gold_pairs: Any) -> tuple[PreferencePairs, PreferencePairs, PreferenceP
     )  # type: ignore[return-value]
 
 
-@pytest.fixture(scope="module")
-def trained(backbone: Any, data: Any, own_cache: Path) -> dict[str, Any]:
-    """One result of every kind."""
-    train, heldout, shifted = data
-    found = {}
-    for kind, training in KINDS.items():
-        models = [backbone() for _ in range(2 if kind == "backbones" else 1)]
+class Trained(dict[str, Any]):
+    """One result of every kind, trained when it is first asked for."""
+
+    def __init__(self, backbone: Any, data: Any) -> None:
+        super().__init__()
+        self.backbone, self.data = backbone, data
+
+    def __missing__(self, kind: str) -> Any:
+        train, heldout, shifted = self.data
+        models = [self.backbone() for _ in range(2 if kind == "backbones" else 1)]
         with torch.no_grad():  # another backbone
             for parameter in models[1].network.base_model.parameters() if models[1:] else ():
                 parameter += 0.02 * torch.randn(parameter.shape, generator=GENERATOR)
-        found[kind] = train_ensemble(models, train, heldout, training, shifted=shifted)
-    return found
+        self[kind] = train_ensemble(models, train, heldout, KINDS[kind], shifted=shifted)
+        return self[kind]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.fixture(scope="module")
+def trained(backbone: Any, data: Any, own_cache: Path) -> Trained:
+    return Trained(backbone, data)
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_every_kind_is_reported_beside_its_members(kind: str, trained: Any) -> None:
     result = trained[kind]
     report, members = result.report, {"seeds": 2, "backbones": 2}.get(kind, 3)
@@ -99,7 +111,7 @@ def test_every_kind_is_reported_beside_its_members(kind: str, trained: Any) -> N
     assert "Two members order" in str(result)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_saved_and_loaded_it_scores_the_same(
     kind: str, trained: Any, data: Any, tmp_path: Path
 ) -> None:
@@ -134,6 +146,7 @@ def test_saved_and_loaded_it_scores_the_same(
     assert low.digest != scorer.digest == load_scorer(tmp_path / "run").digest
 
 
+@pytest.mark.medium
 def test_a_part_is_its_first_member(trained: Any, data: Any, tmp_path: Path) -> None:
     conversations = data[1].comparisons[0].conversations()
     for kind in ("heads", "layers", "lora"):
@@ -148,6 +161,7 @@ def test_a_part_is_its_first_member(trained: Any, data: Any, tmp_path: Path) -> 
         assert alone == pytest.approx(members[:, 0], abs=1e-5)
 
 
+@pytest.mark.medium
 def test_kinds_have_the_structure_they_say(trained: Any) -> None:
     assert isinstance(trained["heads"].parts[0], HeadEnsemble)
     assert len(trained["layers"].parts[0].views) == 3
@@ -158,6 +172,7 @@ def test_kinds_have_the_structure_they_say(trained: Any) -> None:
     assert len(trained["seeds"].parts) == len(trained["backbones"].parts) == 2
 
 
+@pytest.mark.medium
 def test_lora_members_differ_above_the_trunk_alone(trained: Any, backbone: Any) -> None:
     (part,) = trained["lora"].parts
     fresh = backbone().network.base_model.layers[0].state_dict()
@@ -237,6 +252,7 @@ def test_the_average_of_heads_is_the_ensemble_mean(trained: Any, data: Any) -> N
     assert averaged == pytest.approx(raw.mean(axis=1), abs=1e-5)
 
 
+@pytest.mark.medium
 def test_averages_of_whole_members_are_means_of_weights(trained: Any) -> None:
     for kind in ("lora", "seeds"):
         result = trained[kind]

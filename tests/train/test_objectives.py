@@ -102,6 +102,12 @@ def clean(gold_ordered_pairs):
     return PreferencePairs.load(gold_ordered_pairs(100, seed=1))
 
 
+@pytest.fixture(scope="module")
+def few(clean):
+    """Some of them, for what any pairs show."""
+    return clean.select(range(20))
+
+
 SETTINGS = {
     "noise-corrected": {"noise_rate": 0.1},
     "quantile": {"attributes": ("helpfulness",)},
@@ -130,17 +136,18 @@ def test_a_frozen_backbone_recovers_the_gold_order_with_every_loss(backbone, row
 
 @pytest.mark.parametrize("training", [FULL, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("loss", ["annotator", "odin", "regression", "binary", "davidson"])
+@pytest.mark.medium
 def test_through_the_backbone_what_is_saved_is_the_reported_reward(
-    backbone, rows_of, clean, tmp_path, training, loss
+    backbone, rows_of, few, tmp_path, training, loss
 ):
     training = replace(training, loss=loss, **SETTINGS.get(loss, {}))
     pairs = load(loss, rows_of(loss, 40))
-    result = train_reward(backbone(), pairs, clean, training)
+    result = train_reward(backbone(), pairs, few, training)
     assert result.objective["loss"] == loss
     assert not result.model.has_adapters
     assert all(p.requires_grad for p in result.model.parameters())
     result.model.save(tmp_path / "run")
-    conversations = [c for comparison in clean.comparisons for c in comparison.conversations()]
+    conversations = [c for comparison in few.comparisons for c in comparison.conversations()]
     saved = load_scorer(tmp_path / "run").score(conversations).reward
     np.testing.assert_allclose(saved[0::2] - saved[1::2], result.heldout.gaps, atol=1e-4)
 
@@ -168,12 +175,13 @@ def test_unknown_annotators_and_pairs_without_one_are_reported_on(backbone, rows
     assert unnamed.fit.best["heldout/loss"] == unnamed.fit.best["heldout/nll"]
 
 
-def test_the_losses_of_an_objective_do_not_depend_on_the_token_budget(backbone, rows_of, clean):
+@pytest.mark.medium
+def test_the_losses_of_an_objective_do_not_depend_on_the_token_budget(backbone, rows_of, few):
     for loss in ("odin", "annotator", "kto"):
         training = replace(FULL, loss=loss, eval_every=100, **SETTINGS.get(loss, {}))
         pairs = load(loss, rows_of(loss, 12))
         whole, cut = (
-            train_reward(backbone(), pairs, clean, replace(training, token_budget=budget))
+            train_reward(backbone(), pairs, few, replace(training, token_budget=budget))
             for budget in (100_000, 150)
         )
         traces = [[r["train/loss"] for r in x.fit.rows if "train/loss" in r] for x in (whole, cut)]
@@ -190,8 +198,9 @@ class Stopped(Exception):
     [("annotator", FULL), ("odin", LORA), ("regression", LORA), ("kto", FROZEN)],
     ids=lambda value: value if isinstance(value, str) else value.mode,
 )
+@pytest.mark.medium
 def test_a_stopped_training_goes_on_to_the_same_end(
-    backbone, rows_of, clean, tmp_path, loss, training
+    backbone, rows_of, few, tmp_path, loss, training
 ):
     training = replace(
         training,
@@ -203,15 +212,15 @@ def test_a_stopped_training_goes_on_to_the_same_end(
         **SETTINGS.get(loss, {}),
     )
     pairs = load(loss, rows_of(loss, 16))
-    whole = train_reward(backbone(), pairs, clean, training)
+    whole = train_reward(backbone(), pairs, few, training)
 
     def stop(stage, done, *_):
         if stage == "train" and done == 3:
             raise Stopped
 
     with pytest.raises(Stopped):
-        train_reward(backbone(), pairs, clean, training, directory=tmp_path, progress=stop)
-    again = train_reward(backbone(), pairs, clean, training, directory=tmp_path, resume=True)
+        train_reward(backbone(), pairs, few, training, directory=tmp_path, progress=stop)
+    again = train_reward(backbone(), pairs, few, training, directory=tmp_path, resume=True)
     np.testing.assert_allclose(again.heldout.gaps, whole.heldout.gaps, atol=1e-6)
     assert again.fit.best_step == whole.fit.best_step
     assert json.dumps(again.objective, sort_keys=True) == json.dumps(
@@ -219,6 +228,7 @@ def test_a_stopped_training_goes_on_to_the_same_end(
     )
 
 
+@pytest.mark.medium
 def test_labelled_responses_are_reported_on_without_pairs(backbone, rows_of):
     pairs = load("binary", rows_of("binary", 300))
     train, heldout = pairs.split(heldout=0.3)
@@ -233,14 +243,14 @@ def test_labelled_responses_are_reported_on_without_pairs(backbone, rows_of):
     assert share > 0.6
 
 
-def test_rrm_pairs_are_added_to_the_training_data_alone(backbone, rows_of, clean):
+def test_rrm_pairs_are_added_to_the_training_data_alone(backbone, rows_of, few):
     pairs = PreferencePairs.load(rows_of("bradley-terry", 60))
     training = replace(FROZEN, epochs=2, augment="rrm", augment_ratio=0.5)
-    result = train_reward(backbone(), pairs, clean, training)
+    result = train_reward(backbone(), pairs, few, training)
     assert result.added.pairs == 30
     assert result.encoding.pairs == 60
     assert "30 training pairs added by rrm; 0 pairs dropped" in str(result)
-    plain = train_reward(backbone(), pairs, clean, replace(FROZEN, epochs=2))
+    plain = train_reward(backbone(), pairs, few, replace(FROZEN, epochs=2))
     assert plain.heldout.length_only_accuracy == result.heldout.length_only_accuracy
     assert result.fit.steps > plain.fit.steps
 

@@ -59,6 +59,7 @@ def losses_of(result):
 # --- recovery -------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 def test_full_training_recovers_the_gold_order(backbone, train, clean):
     result = train_reward(backbone(), train, clean, FULL)
     assert result.heldout.accuracy.value > 0.85
@@ -69,6 +70,7 @@ def test_full_training_recovers_the_gold_order(backbone, train, clean):
     assert rewards[0] - rewards[1] == pytest.approx(result.heldout.gaps[0], abs=1e-5)
 
 
+@pytest.mark.medium
 def test_lora_trains_adapters_and_head_and_is_merged(backbone, train, clean, tmp_path):
     model = backbone()
     head = model.head.weight.detach().clone()
@@ -89,6 +91,7 @@ def test_lora_trains_adapters_and_head_and_is_merged(backbone, train, clean, tmp
 
 
 @pytest.mark.parametrize("loss", ["bradley-terry", "margin", "scaled"])
+@pytest.mark.medium
 def test_a_frozen_backbone_recovers_the_gold_order_with_every_pairwise_loss(
     backbone, gold_pairs, gold_reward, clean, loss
 ):
@@ -118,6 +121,7 @@ def rankings(gold_reward, rows):
 
 
 @pytest.mark.parametrize("loss", ["plackett-luce", "bradley-terry"])
+@pytest.mark.medium
 def test_rankings_of_four_recover_the_gold_order(backbone, gold_pairs, gold_reward, clean, loss):
     ranked = rankings(gold_reward, gold_pairs(400))
     assert all(len(c.responses) == 4 for c in ranked.comparisons)
@@ -142,6 +146,7 @@ def test_ties_are_no_gap(backbone, gold_pairs):
     assert result.heldout.ties == 20
 
 
+@pytest.mark.medium
 def test_centring_draws_rewards_to_zero(backbone, train, clean):
     means = []
     for weight in (0.0, 0.5):

@@ -116,6 +116,7 @@ def assert_same_run(out, wanted):
 # --- kill, stop, resume ---------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 def test_a_run_killed_at_random_steps_ends_as_the_uninterrupted_one(
     config, start_assay, uninterrupted
 ):
@@ -164,6 +165,7 @@ fit.clear_resume = die
 }
 
 
+@pytest.mark.medium
 def test_a_run_killed_while_it_saves_can_always_go_on(config, start_assay, uninterrupted):
     words = command_line(config)
     for number, (moment, code) in enumerate(DEATHS.items()):

@@ -15,6 +15,7 @@ from assay.data.audit.reading import load_evidence
 from assay.data.audit.report import make_report
 
 
+@pytest.mark.medium
 def test_no_page_is_wider_than_its_window(
     tmp_path: Path, measured_pages: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

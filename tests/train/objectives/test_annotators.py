@@ -24,12 +24,14 @@ def runs(recovery):
     return [recovery.simulate(settings, seed) for seed in range(settings.seeds)]
 
 
+@pytest.mark.medium
 def test_reliabilities_are_ranked_as_they_are(runs):
     assert np.mean([run["rank_correlation"] for run in runs]) > 0.9
     # not 0.95: the rewards' own uncertainty is not in the intervals
     assert np.mean([run["coverage"] for run in runs]) > 0.8
 
 
+@pytest.mark.medium
 def test_rewards_beat_majority_vote_and_plain_bradley_terry(runs):
     for baseline in ("judgments one by one", "majority vote", "share of votes"):
         gains = [r["accuracy"]["annotator-aware"] - r["accuracy"][baseline] for r in runs]
@@ -38,6 +40,7 @@ def test_rewards_beat_majority_vote_and_plain_bradley_terry(runs):
     assert np.mean(lost) < 0.02
 
 
+@pytest.mark.medium
 def test_position_bias_is_found_and_taken_out(recovery):
     settings = recovery.Settings(pairs=400, raters=2, features=4, epochs=12, position_bias=1.5)
     generator = np.random.default_rng(5)

@@ -40,6 +40,7 @@ def simulate(simulated, count, seed):
 
 
 @pytest.mark.parametrize("loss", ["binary", "kto"])
+@pytest.mark.medium
 def test_the_reward_and_its_point_are_recovered(simulated, loss):
     train, heldout = simulate(simulated, 1200, 0), simulate(simulated, 300, 1)
     training = RewardTraining(loss=loss, epochs=12, lr=2e-2, l2=0.0)

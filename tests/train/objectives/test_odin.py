@@ -43,6 +43,7 @@ def figures(head, part, gold):
 
 
 @pytest.mark.parametrize("bias", [1.0, -1.0])
+@pytest.mark.medium
 def test_the_reward_forgets_length_and_is_right_more_often(simulated, bias):
     train, truth = simulate(simulated, 1200, 10, bias)
     heldout, _ = simulate(simulated, 300, 11, bias)

@@ -112,6 +112,7 @@ def test_losses_by_hand(simulated):
 # --- quantiles ------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 def test_quantiles_are_recovered_and_the_reward_is_their_mean(simulated):
     generator = np.random.default_rng(0)
     # the rating's spread grows with the second feature: quantiles fan out along it

@@ -37,6 +37,7 @@ def simulate(simulated, model, parameter, count, seed):
 
 
 @MODELS
+@pytest.mark.medium
 def test_the_tie_parameter_and_the_reward_are_recovered(simulated, model):
     truth = 1.8
     train, gold = simulate(simulated, model, truth, 1500, seed=0)
