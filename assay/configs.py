@@ -412,6 +412,8 @@ class Score:
     """Of the aggregator: k of mean-std, λ of mean-variance, β of entropic. Default: as saved."""
     reduction: ReductionName | None = None
     """How a process model's step rewards become one reward. Default: their product."""
+    preset: str | None = None
+    """The family of somebody else's process model, such as qwen2.5-math-prm (docs/process.md)."""
     threads: int | None = None
     """CPU threads. Default: all cores."""
     json: bool = False

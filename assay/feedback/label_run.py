@@ -9,7 +9,7 @@ from typing import Any
 
 from assay.configs import Label
 from assay.data.solutions import Solutions
-from assay.errors import ConfigError
+from assay.errors import ConfigError, DataError
 from assay.feedback.client import Client, Endpoint
 from assay.feedback.completers import EndpointCompleter, PolicyCompleter, Writing
 from assay.feedback.rollouts import Completer
@@ -72,6 +72,10 @@ def run(config: Label) -> LabelledFile:
             )
     finally:
         close()
+    if not labelled.report.labelled:
+        raise DataError(
+            f"No solution could be labelled, and nothing was written: {labelled.report}"
+        )
     write_rows(config.out, [to_row(s) for s in labelled.solutions])
     return LabelledFile(str(config.out), labelled.report)
 

@@ -159,6 +159,7 @@ def _scorer(config: Score) -> RewardScorer | EnsembleScorer | ProcessScorer:
         aggregator=config.aggregator,
         strength=config.strength,
         reduction=config.reduction,
+        preset=config.preset,
     )
 
 

@@ -15,6 +15,7 @@ from assay.formats.steps import split_steps
 from assay.models.backbones import weights_digest
 from assay.models.process_checkpoint import load_process
 from assay.models.process_model import ProcessRewardModel
+from assay.models.process_presets import PRESETS
 from assay.models.step_scoring import score_steps
 from assay.stats.reduce import reduce_steps
 from assay.types import Conversation, Scores, Solution, StepScores
@@ -93,17 +94,27 @@ def as_solution(conversation: Conversation) -> Solution:
 def load_step_scorer(
     run: str | Path,
     *,
-    reduction: ReductionName = "product",
+    reduction: ReductionName | None = None,
     token_budget: int = TOKEN_BUDGET,
     truncation: Truncation = "error",
     engine: str = "auto",
+    preset: str | None = None,
+    separator: str | None = None,
 ) -> ProcessScorer:
     """A scorer from a process model's run directory, or somebody else's of a known kind.
+
+    Args:
+        reduction: How step rewards become one. Default: upstream's of somebody else's model, else
+            their product.
+        preset: The family of somebody else's model. Default: recognised.
+        separator: What the preset leaves open.
 
     Raises:
         CheckpointError: If the directory is damaged, or no process model.
     """
-    model = load_process(run, engine=engine)
+    model = load_process(run, engine=engine, preset=preset, separator=separator)
+    known = PRESETS.get(str(model.provenance.get("preset")))
+    usual = known.reduction if known and known.reduction else "product"
     return ProcessScorer(
-        model, reduction=reduction, token_budget=token_budget, truncation=truncation
+        model, reduction=reduction or usual, token_budget=token_budget, truncation=truncation
     )

@@ -81,6 +81,7 @@ def load_scorer(
     aggregator: AggregatorName | None = None,
     strength: float | None = None,
     reduction: ReductionName | None = None,
+    preset: str | None = None,
 ) -> RewardScorer | EnsembleScorer | ProcessScorer:
     """A scorer from a run directory or somebody else's one-output model (contract unverified).
 
@@ -88,13 +89,23 @@ def load_scorer(
         aggregator: How an ensemble's members become one reward. Default: as it was saved.
         strength: Of the aggregator: k, λ or β.
         reduction: How a process model's step rewards become one. Default: their product.
+        preset: The family of somebody else's process model.
 
     Raises:
         CheckpointError: If the directory is damaged, or no reward model.
         ConfigError: If an aggregator is named and the run is one model, or a reduction and it is
             no process model.
     """
-    if reduction is not None and not is_process(run):
+    if preset is not None or is_process(run):
+        return load_step_scorer(
+            run,
+            reduction=reduction,
+            token_budget=token_budget,
+            truncation=truncation,
+            engine=engine,
+            preset=preset,
+        )
+    if reduction is not None:
         raise ConfigError(f"{run} rewards whole responses; a reduction is of steps, leave it out.")
     if is_ensemble(run):
         ensemble = load_ensemble(run, engine=engine)
@@ -106,14 +117,6 @@ def load_scorer(
         )
     if aggregator is not None or strength is not None:
         raise ConfigError(f"{run} is one model; an aggregator is for ensembles, leave it out.")
-    if is_process(run):
-        return load_step_scorer(
-            run,
-            reduction=reduction or "product",
-            token_budget=token_budget,
-            truncation=truncation,
-            engine=engine,
-        )
     has_posterior = (Path(run) / LAPLACE).is_file()
     return RewardScorer(
         load_model(run, engine=engine),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import families
 import pytest
 from hypothesis import given, settings
@@ -32,6 +34,8 @@ def solution(*steps: str) -> Solution:
 def test_every_step_is_read_at_its_own_end(kind: str, separator: str) -> None:
     """The tokens up to where a step is read say that step and all before, and no later one."""
     wanted = renderer(kind, separator)
+    if separator == " ки":  # Math-Shepherd has a newline between it and the next step
+        wanted = StepRenderer(wanted.renderer, replace(wanted.steps, between="\n"))
     steps = ("the tea is cold.", "a first answer", "it is late; yes", "more words of rain")
     (tokens,) = wanted.tokenise([solution(*steps)])
     assert len(tokens) == len(steps)

@@ -18,7 +18,12 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 def solutions(tmp_path: Path) -> Path:
     path = tmp_path / "solutions.jsonl"
     rows = [
-        {"prompt": f"What is {n}?", "steps": ["It is said.", f"It is {n}"], "answer": str(n)}
+        {
+            "prompt": f"What is {n}?",
+            "steps": ["It is said.", f"It is {n}"],
+            "answer": str(n),
+            "correct": True,
+        }
         for n in range(3)
     ]
     path.write_text("\n".join(map(json.dumps, rows)) + "\n")
@@ -65,4 +70,31 @@ def test_who_writes_must_be_said(
     assert verb(solutions, out, "--endpoint", "http://127.0.0.1:9/v1") == 2
     assert "No model was named" in capsys.readouterr().err
     assert verb(solutions, out, "--policy", "x", "--rollouts", "0") == 2
+    assert not out.exists()
+
+
+def test_an_endpoint_that_is_gone_leaves_no_output(
+    solutions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "labelled.jsonl"
+    gone = ["--endpoint", "http://127.0.0.1:9/v1", "--endpoint-model", "m"]
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("assay.feedback.client.time.sleep", lambda _: None)
+    try:
+        assert verb(solutions, out, *gone) == 1
+    finally:
+        monkey.undo()
+    said = capsys.readouterr().err
+    assert "the same command goes on" in said
+    assert said.count("\n") == 1
+    assert not out.exists()
+
+
+def test_solutions_without_an_answer_cannot_be_labelled(
+    tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "solutions.jsonl", tmp_path / "labelled.jsonl"
+    path.write_text('{"prompt": "What?", "steps": ["This.", "That."]}\n')
+    assert verb(path, out, "--policy", str(tiny_backbone)) == 2
+    assert "1 no reference answer" in capsys.readouterr().err
     assert not out.exists()
