@@ -227,6 +227,8 @@ class ProcessTraining(Training):
     targets: StepTargets = "soft"
     """What a share of right rollouts becomes: soft takes it as it is, hard is 1 where any was right
     and else 0."""
+    l2: float = 0.1
+    """frozen only: L2 penalty on the head, on features scaled to differences of mean square 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

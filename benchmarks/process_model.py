@@ -7,7 +7,7 @@ step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +128,10 @@ def errors_shown(evaluation: StepEvaluation) -> str:
     report = evaluation.overall
     answers = {"process model": report.first_error, **report.baselines}
     lines = [
-        [name, *(str(figure) for figure in vars(figures).values())]
+        [name, *(str(getattr(figures, field.name)) for field in fields(figures))]
         for name, figures in answers.items()
     ]
-    text = table(["first error by", *vars(report.first_error)], lines)
+    text = table(["first error by", *(f.name for f in fields(report.first_error))], lines)
     return f"{text}\nstep AUC {report.auc}; threshold {report.threshold:.3f}"
 
 
