@@ -458,7 +458,7 @@ class Solving:
 
 @dataclass(frozen=True, kw_only=True)
 class Solve(Solving):
-    """Solve problems with a policy and a process model: best-of-n, voting, or step-level beams."""
+    """Solve problems by a policy and a process model: best-of-n, votes or step beams."""
 
     run: str = field(metadata={"positional": True})
     """The run directory of a process model; an outcome model can do all but beam."""
@@ -480,7 +480,7 @@ class Solve(Solving):
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """Label the steps of solutions by rollouts: from where does a solver still get there?"""
+    """Label steps by rollouts: from which of them does a solver still get there?"""
 
     files: tuple[str, ...] = field(metadata={"positional": True})
     """Files of solutions with their problems' answers."""

@@ -57,8 +57,14 @@ def documented_directory(tmp_path, monkeypatch, gold_pairs, tiny_backbone):
     rows = "".join(json.dumps(row) + "\n" for row in gold_pairs(60))
     (tmp_path / "pairs.jsonl").write_text(rows)
     solutions = [
-        {"prompt": f"Problem {n}", "steps": ["a kind step", "a rude step"], "labels": [1, -1]}
+        {
+            "prompt": f"Problem {n}",
+            "steps": ["a kind step", f"a {word} step"],
+            "labels": [1, label],
+            "correct": label == 1,
+        }
         for n in range(20)
+        for word, label in (("rude", -1), ("clear", 1))
     ]
     (tmp_path / "solutions.jsonl").write_text("\n".join(map(json.dumps, solutions)))
     backbones = tmp_path / "cache" / "backbones"
