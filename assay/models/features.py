@@ -74,18 +74,16 @@ class FeatureCache:
             progress: Called with the number of conversations just computed or found.
         """
         keys = [_digest(t) for t in tokens]
+        missing = self._missing(keys)
+        if not missing:  # rows are only ever added: what is there needs no lock
+            if progress:
+                progress(len(keys))
+            return self._read(keys)
         with ExitStack() as locks:
             # in one order everywhere, so that no two processes wait for each other
             for directory in sorted({s.directory for s in self.stores}):
                 locks.enter_context(_locked(directory))
-            for store in self.stores:
-                store.refresh()
-            first = {k: i for i, k in reversed(list(enumerate(keys)))}
-            missing = [
-                i
-                for i, k in enumerate(keys)
-                if first[k] == i and any(k not in store.rows for store in self.stores)
-            ]
+            missing = self._missing(keys)
             if progress:
                 progress(len(keys) - len(missing))
             for indexes, packed in pack_groups(
@@ -94,6 +92,20 @@ class FeatureCache:
                 self._append([keys[missing[i]] for i in indexes], self._compute(model, packed))
                 if progress:
                     progress(len(indexes))
+        return self._read(keys)
+
+    def _missing(self, keys: Sequence[bytes]) -> list[int]:
+        """The first place of every key that is not in all stores."""
+        for store in self.stores:
+            store.refresh()
+        first = {k: i for i, k in reversed(list(enumerate(keys)))}
+        return [
+            i
+            for i, k in enumerate(keys)
+            if first[k] == i and any(k not in store.rows for store in self.stores)
+        ]
+
+    def _read(self, keys: Sequence[bytes]) -> NDArray[np.float32]:
         return np.concatenate([store.read(keys) for store in self.stores], axis=1)
 
     def _compute(self, model: BackboneModel, packed: PackedTrees) -> NDArray[np.float32]:
@@ -125,7 +137,9 @@ class _Store:
         """Rows in the order of the keys."""
         if not keys:  # an empty file cannot be mapped
             return np.zeros((0, self.width), dtype=np.float32)
-        table = np.memmap(self._values, dtype=np.float32, mode="r").reshape(-1, self.width)
+        # only the rows known: another process may be writing the next
+        shape = (max(self.rows.values()) + 1, self.width)
+        table = np.memmap(self._values, dtype=np.float32, mode="r", shape=shape)
         return table[[self.rows[k] for k in keys]]
 
     @property

@@ -197,6 +197,17 @@ def test_who_waits_for_another_process_says_so(
     assert store._index.stat().st_size == len(tokens) * 32
 
 
+def test_what_is_there_is_read_while_another_process_writes(
+    model: RewardModel, tokens: list[Tokens]
+) -> None:
+    wanted = get(model, tokens)
+    (store,) = FeatureCache.of(model).stores
+    with _locked(store.directory):
+        with store._values.open("ab") as values:
+            values.write(b"half a row")
+        np.testing.assert_array_equal(get(model, tokens), wanted)
+
+
 def test_two_processes_share_a_cache(model: RewardModel) -> None:
     conversations = [Conversation.of(f"question {n // 3}", f"reply {n}") for n in range(60)]
     tokens = model.renderer.tokenise(conversations)
