@@ -178,13 +178,27 @@ def _steps(results: Results) -> str:
         "f1": "F1 of right steps",
         "negative_f1": "F1 of wrong steps",
     }
+    thresholds = results["thresholds"]
     rows = [
-        [subset, *(shown(figures[name]) for name in names)] for subset, figures in parts.items()
+        [subset, *(shown(figures[name]) for name in names), f"{thresholds[subset]:.3g}"]
+        for subset, figures in parts.items()
     ]
     return "<h2>Steps</h2>" + table(
-        "What the numbers above are made of, with 95 % intervals over problems.",
-        ["", *names.values()],
+        "What the numbers above are made of, with 95 % intervals over problems. "
+        + _tuned_on(results["tuned_on"]),
+        ["", *names.values(), "threshold"],
         rows,
+    )
+
+
+def _tuned_on(tuned: Mapping[str, Any] | None) -> str:
+    if not tuned:
+        return "A step is called right from the threshold on."
+    own = f", by subset for {', '.join(tuned['subsets'])}" if tuned["subsets"] else ""
+    return (
+        f"A step is called right from the threshold on, which was found on {tuned['solutions']:,} "
+        f"solutions of {tuned['source']}{own}; {tuned['left_out']:,} others there are of problems "
+        "evaluated here."
     )
 
 
@@ -378,6 +392,10 @@ def _examples(results: Results) -> str:
     return f"<h2>Most confidently wrong</h2>{''.join(parts)}"
 
 
+def _reduced(reduction: str | None) -> str:
+    return f"{reduction} of its step rewards" if reduction else ""
+
+
 def _how(results: Results) -> str:
     gone = ", ".join(f"{n:,} {why}" for why, n in results["dropped"].items() if n) or "none"
     absent = [
@@ -394,7 +412,8 @@ def _how(results: Results) -> str:
         "items": f"{results['items']:,} with {results['responses']:,} {results['rewards_of']}",
         "tie rule": f"{results['tie_rule']}; {results['ties']:,} items had tied rewards",
         "dropped": gone,
-        "truncated responses": f"{results['truncated']:,}",
+        f"truncated {results['rewards_of']}": f"{results['truncated']:,}",
+        "reward of a response": _reduced(results["reduction"]),
         "measured with": ", ".join(f"{k} {v}" for k, v in results["versions"].items()),
         "on": results["created"],
         "note": results["note"],

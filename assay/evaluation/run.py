@@ -19,14 +19,22 @@ from assay.evaluation.best_of_n import curve_of_suite
 from assay.evaluation.calibration import Calibration
 from assay.evaluation.results import SuiteFigures, figures, grouped
 from assay.evaluation.scoring import JOURNAL, ScoredSuite, score_suite
-from assay.evaluation.steps import step_figures
+from assay.evaluation.steps import STEP_SUITES, step_figures, thresholds
 from assay.evaluation.suite import Item, ScoredItem, Suite, SuiteSpec
-from assay.evaluation.suites import RM_BENCH, load_suite, style_levels, style_matrix, suite_spec
+from assay.evaluation.suites import (
+    RM_BENCH,
+    holds_solutions,
+    load_suite,
+    style_levels,
+    style_matrix,
+    suite_spec,
+)
 from assay.evaluation.uncertainty import uncertainty_figures
 from assay.formats.files import shown_name
 from assay.types import Conversation, PreferencePair, Scorer
 
 if TYPE_CHECKING:
+    from assay.evaluation.solutions_evaluation import SolutionsEvaluation
     from assay.progress import Report
 
 RESULTS = "results.json"
@@ -54,8 +62,12 @@ class Evaluation:
         gone = ", ".join(f"{n:,} {why}" for why, n in self.record["dropped"].items() if n)
         lines = [
             str(self.figures),
-            f"dropped: {gone or 'none'}; truncated responses: {self.record['truncated']:,}",
+            f"dropped: {gone or 'none'}; truncated {self.record['rewards_of']}: "
+            f"{self.record['truncated']:,}",
         ]
+        if self.record["thresholds"]:
+            found = ", ".join(f"{n} {t:.3g}" for n, t in self.record["thresholds"].items())
+            lines.append(f"thresholds: {found}{_tuned(self.record['tuned_on'])}")
         if self.record.get("directory"):
             lines.append(f"report: {Path(self.record['directory']) / REPORT}")
         return "\n".join(lines)
@@ -72,6 +84,15 @@ class Evaluation:
         return out
 
 
+def _tuned(tuned_on: Mapping[str, Any] | None) -> str:
+    if not tuned_on:
+        return ""
+    return (
+        f" (tuned on {tuned_on['solutions']:,} solutions of {tuned_on['source']}; "
+        f"{tuned_on['left_out']:,} others are of problems evaluated)"
+    )
+
+
 def evaluate(
     scorer: Scorer | None,
     suite: Suite,
@@ -82,6 +103,8 @@ def evaluate(
     train: Sequence[PreferencePair] | None = None,
     calibrate_on: Suite | None = None,
     probed: int = 200,
+    reduction: str | None = None,
+    tuned_on: Mapping[str, Any] | None = None,
     seed: int = 0,
     directory: Path | None = None,
     progress: Report | None = None,
@@ -95,6 +118,8 @@ def evaluate(
         train: Pairs the baselines are fitted on. Default: cross-validation on the suite.
         calibrate_on: Pairs, apart from the suite, that temperature and length are fitted on.
         probed: How many responses the bias probes edit; 0 turns them off.
+        reduction: How a process model's step rewards became one, for the record.
+        tuned_on: What the thresholds of a step suite were found on, for the record.
         directory: Where the scoring is kept, so that a killed evaluation goes on.
 
     Raises:
@@ -107,7 +132,9 @@ def evaluate(
             raise ConfigError("An evaluation needs a scorer or scores; got neither.")
         scored = score_suite(scorer, suite, directory, model_digest, progress)
     if not scored.scored:
-        raise DataError(f"All {len(suite.items)} items of {suite.source} were dropped as too long.")
+        raise DataError(
+            f"All {scored.dropped_items} items of {suite.source} were dropped as too long."
+        )
     rows = scored.scored
     items = _kept(suite.items, rows)
     answers = _baselines(items, rows, train, seed)
@@ -152,6 +179,9 @@ def evaluate(
         "best_of_n": curve.to_dict() if curve else None,
         **_styles(suite.spec, rows),
         "steps": _steps(suite.spec, rows),
+        "reduction": reduction,
+        "thresholds": thresholds(rows) if of_steps else None,
+        "tuned_on": tuned_on,
         "examples": _examples(items, rows),
         "directory": str(directory) if directory else None,
     }
@@ -270,25 +300,40 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def run(config: Evaluate) -> Evaluation:
+def run(config: Evaluate) -> Evaluation | SolutionsEvaluation:
     """The verb ``assay evaluate``."""
     _check(config)
     from assay.progress import progress_bars
 
-    if config.scores is not None:
-        done = _from_scores(config)
-    else:
-        with progress_bars() as progress:
-            done = _from_model(config, progress)
+    with progress_bars() as progress:
+        done = _evaluated(config, progress)
     from assay.toml import resolved_toml
 
     config.out.mkdir(parents=True, exist_ok=True)
     write_text(config.out / "config.toml", resolved_toml(config))
-    if config.save_calibration and config.run and done.calibration:
+    if config.save_calibration and config.run and isinstance(done, Evaluation) and done.calibration:
         done.calibration.save(Path(config.run))
     done.save(config.out)  # last, for results.json says that the evaluation is finished
     (config.out / JOURNAL).unlink(missing_ok=True)
     return done
+
+
+def _evaluated(config: Evaluate, progress: Report) -> Evaluation | SolutionsEvaluation:
+    is_file = holds_solutions(config.suite)
+    if is_file or config.suite in STEP_SUITES:
+        from assay.evaluation import step_run
+
+        step_run.check_step_request(config, is_file)
+        if is_file:
+            return step_run.evaluate_solutions_file(config, progress)
+        if config.scores is None:
+            return step_run.evaluate_step_suite(config, progress)
+    elif config.tune:
+        raise ConfigError(
+            f"--tune finds the threshold of step rewards, and {config.suite} rewards responses; "
+            "leave it out."
+        )
+    return _from_scores(config) if config.scores is not None else _from_model(config, progress)
 
 
 def _check(config: Evaluate) -> None:
@@ -310,6 +355,8 @@ def _check(config: Evaluate) -> None:
         raise ConfigError(f"{config.run} is no directory to keep a calibration in.")
     if config.scores is not None and (config.aggregator or config.strength is not None):
         raise ConfigError("An aggregator is for an ensemble; saved scores are what they are.")
+    if config.scores is not None and config.reduction is not None:
+        raise ConfigError("A reduction is for a process model; saved scores are what they are.")
     if config.scores is not None and config.calibrate_on:
         raise ConfigError("--calibrate-on scores pairs with a model; saved scores have none.")
 
@@ -348,16 +395,19 @@ def _from_model(config: Evaluate, progress: Report) -> Evaluation:
         truncation=config.truncation,
         aggregator=config.aggregator,
         strength=config.strength,
+        reduction=config.reduction,
     )
+    reduction = getattr(scorer, "reduction", None)
     calibrate_on = load_suite(config.calibrate_on) if config.calibrate_on else None
     return evaluate(
         scorer,
         suite,
         model=config.model or shown_name(config.run),
-        model_digest=f"{scorer.digest} {config.truncation}",
+        model_digest=" ".join(filter(None, (scorer.digest, config.truncation, reduction))),
         train=_pairs(config.train),
         calibrate_on=calibrate_on,
         probed=config.probes,
+        reduction=reduction,
         seed=config.seed,
         directory=config.out,
         progress=progress,

@@ -115,12 +115,12 @@ def evaluate_steps(
     shared = {}
     tuned_on = None
     if tune is not None:
-        tune, shared["tune"] = _of_other_problems(tune, problems)
+        tune, shared["tune"] = of_other_problems(tune, problems)
         of_others = [prompt_text(solution.prompt) for solution in tune]
         threshold = best_threshold(_judged(scorer, tune, of_others, neutral))
         tuned_on = len(tune)
     if train is not None:
-        train, shared["train"] = _of_other_problems(train, problems)
+        train, shared["train"] = of_other_problems(train, problems)
         if not train:
             raise DataError(
                 f"Baselines are fitted on solutions of other problems, but all {shared['train']:,} "
@@ -169,7 +169,7 @@ def _judged(
     )
 
 
-def _of_other_problems(
+def of_other_problems(
     solutions: Sequence[Solution], problems: Sequence[str]
 ) -> tuple[list[Solution], int]:
     """The solutions of problems that are not evaluated, and how many others there are."""

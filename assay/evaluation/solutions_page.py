@@ -75,14 +75,22 @@ def table_text(evaluation: StepEvaluation) -> str:
 
 
 def solutions_page(
-    evaluation: StepEvaluation, path: str | Path, title: str = "Step rewards"
+    evaluation: StepEvaluation,
+    path: str | Path,
+    title: str = "Step rewards",
+    notes: Sequence[str] = (),
 ) -> Path:
-    """Write the page of an evaluation."""
+    """Write the page of an evaluation.
+
+    Args:
+        notes: What else is to be said of what was evaluated, at the end.
+    """
     body = f"<h1>{escape(title)}</h1><p>{escape(headline(evaluation))}</p>{_chart(evaluation)}"
     for block in blocks(evaluation):
         name, _, caption = block.title.partition(": ")
         body += f"<h2>{escape(name)}</h2>" + table(caption, ["", *block.header], block.rows)
-    body += f'<p class="soft">{escape(left_out(evaluation))}</p>'
+    for text in (left_out(evaluation), *notes):
+        body += f'<p class="soft">{escape(text)}</p>'
     write_text(path, page(title, body))
     return Path(path)
 

@@ -1,7 +1,8 @@
 """ProcessBench and PRMBench: how models that reward every step are counted.
 
-A step reward is the probability that the step is right; below ``THRESHOLD`` the step is called
-wrong. An item's ``rewards`` and ``correct`` have one entry a step. From the source of
+A step reward is the probability that the step is right; below the threshold the step is called
+wrong. An item's ``rewards`` and ``correct`` have one entry a step, and its tag ``threshold`` says
+where the threshold was found on other solutions; else it is ½. From the source of
 QwenLM/ProcessBench (``code/run_eval_prm_rlhflow.py``) and ssmisya/PRMBench
 (``mr_eval/tasks/prmtest_classified``). Counts from step rewards alone; knows nothing of models.
 
@@ -26,11 +27,19 @@ from assay.stats.step_counts import (
 )
 from assay.types import Figure
 
+TUNED = "threshold"
+"""The tag of an item with the threshold that was found for it."""
+
+
+def threshold_of(item: ScoredItem) -> float:
+    """The reward from which a step of the item is called right."""
+    return float(item.tags.get(TUNED, THRESHOLD))
+
 
 def first_errors(item: ScoredItem) -> tuple[int, int]:
     """Index of the first wrong step as labelled and as predicted, -1 for none."""
     labelled = next((i for i, ok in enumerate(item.correct) if not ok), -1)
-    return labelled, first_error(item.rewards)
+    return labelled, first_error(item.rewards, threshold_of(item))
 
 
 def match_counts(item: ScoredItem) -> tuple[float, ...]:
@@ -42,13 +51,13 @@ def match_counts(item: ScoredItem) -> tuple[float, ...]:
 
 def step_counts(item: ScoredItem) -> tuple[float, ...]:
     """(true positive, false positive, true negative, false negative) steps; right is positive."""
-    called = np.asarray(item.rewards) >= THRESHOLD
+    called = np.asarray(item.rewards) >= threshold_of(item)
     right = np.asarray(item.correct)
     sides = (called & right, called & ~right, ~called & ~right, ~called & right)
     return tuple(float(side.sum()) for side in sides)
 
 
-_AT = f"a step of probability {THRESHOLD:g} is called right"
+_AT = "a step whose reward is the threshold is called right"
 PROCESSBENCH_F1 = Measure("F1", _AT, counts=match_counts, of_counts=processbench_f1, of_steps=True)
 PRM_SCORE = Measure("PRMScore", _AT, counts=step_counts, of_counts=prm_score, of_steps=True)
 STEP_F1 = Measure("F1", _AT, counts=step_counts, of_counts=f1, of_steps=True)
@@ -120,6 +129,23 @@ def step_figures(scored: Sequence[ScoredItem], spec: SuiteSpec) -> dict[str, dic
     return found
 
 
+def thresholds(scored: Sequence[ScoredItem]) -> dict[str, float]:
+    """The threshold of each subset.
+
+    Raises:
+        DataError: If the items of a subset have several.
+    """
+    found: dict[str, float] = {}
+    for item in scored:
+        threshold = threshold_of(item)
+        if found.setdefault(item.subset, threshold) != threshold:
+            raise DataError(
+                f"Item {item.id!r} of {item.subset} has threshold {threshold:g}, and those before "
+                f"it {found[item.subset]:g}; a subset is counted at one."
+            )
+    return found
+
+
 def check_steps(item: ScoredItem, where: str) -> None:
     """Refuse a solution that cannot be counted: its rewards are probabilities, one a step.
 
@@ -137,6 +163,15 @@ def check_steps(item: ScoredItem, where: str) -> None:
                 f"{where}: step {number} of item {item.id!r} has reward {reward:g}; wanted the "
                 "probability that it is right, between 0 and 1."
             )
+    try:
+        is_share = 0 <= threshold_of(item) <= 1
+    except (TypeError, ValueError):
+        is_share = False
+    if not is_share:
+        raise DataError(
+            f"{where}: item {item.id!r} has threshold {item.tags[TUNED]!r}; wanted a probability, "
+            "between 0 and 1."
+        )
 
 
 STEP_SUITES: Mapping[str, SuiteSpec] = {s.name: s for s in (PROCESSBENCH, PRMBENCH)}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -36,8 +36,12 @@ from assay.evaluation.suite import (
     win_share,
 )
 from assay.formats.files import read_rows
-from assay.formats.rows import Tally
-from assay.types import Figure
+from assay.formats.rows import Tally, shape_of
+from assay.formats.solutions import solution_shapes
+from assay.types import Figure, Solution
+
+Named = TypeVar("Named", Item, Solution)
+"""What has an id and a subset."""
 
 KNOWLEDGE = tuple(
     f"mmlu-pro-{field}"
@@ -222,6 +226,9 @@ _OWN = {
     )
 }
 
+SOLUTIONS = "solutions"
+"""What the results of a file of solutions name as their suite."""
+
 SUITES = (*_TABLE, *STEP_SUITES)
 """Names of the published suites."""
 
@@ -232,6 +239,11 @@ def suite_spec(name: str) -> SuiteSpec:
     Raises:
         DataError: If there is no such suite.
     """
+    if name == SOLUTIONS:
+        raise DataError(
+            "Evaluations of files of solutions have no items that are right or wrong by one rule, "
+            "and are not compared; hold their figures and intervals side by side."
+        )
     if name in STEP_SUITES:
         return STEP_SUITES[name]
     entry = _TABLE.get(name) or _OWN.get(name)
@@ -257,7 +269,8 @@ def load_suite(name: str | Path, data: str | Path | None = None, limit: int | No
     if text in STEP_SUITES:
         raise DataError(
             f"{STEP_SUITES[text].title} counts the rewards of steps, which an outcome model does "
-            "not give; pass a process model's with --scores."
+            "not give; evaluate a process model with assay evaluate, or pass a process model's "
+            "with --scores."
         )
     entry = _TABLE.get(text)
     if entry is None and not Path(text).expanduser().exists():
@@ -277,19 +290,33 @@ def load_suite(name: str | Path, data: str | Path | None = None, limit: int | No
     spec = entry.spec if entry else _own_spec(items)
     for item in items:
         spec.subset(item.subset)
-    items = _unique(items, source)
+    items = unique_ids(items)
     if limit is not None:
-        items = _first(items, limit)
+        items = first_of_subsets(items, limit)
     return Suite(spec, tuple(items), source, dict(tally.dropped))
 
 
 def _parts(source: str) -> Iterator[tuple[str, Iterator[tuple[int, dict[str, Any]]]]]:
+    for part in data_files(source):
+        yield part, iter(read_rows(part))
+
+
+def data_files(source: str) -> list[str]:
     """A source, or, of a directory of JSON files (as LLMBar and RMB publish), each file."""
     path = Path(source).expanduser()
     saved = (path / "state.json").exists() or (path / "dataset_dict.json").exists()
     files = sorted(path.rglob("*.json*")) if path.is_dir() and not saved else []
-    for part in map(str, files) if files else [source]:
-        yield part, iter(read_rows(part))
+    return list(map(str, files)) or [source]
+
+
+def holds_solutions(name: str) -> bool:
+    """Whether a suite is a file (or directory) whose first row is a solution in steps."""
+    if not Path(name).expanduser().exists():
+        return False
+    first = next(iter(read_rows(data_files(name)[0])), None)
+    if first is None or "responses" in first[1] or shape_of(first[1]) is not None:
+        return False
+    return any(shape.fits(first[1]) for shape in solution_shapes())
 
 
 def _counted(rows: Iterator[tuple[int, dict[str, Any]]], tally: Tally) -> Iterator[Any]:
@@ -324,9 +351,9 @@ def _own_spec(items: list[Item]) -> SuiteSpec:
     return ONE_OF_N if all(sum(item.correct) == 1 for item in items) else K_OF_N
 
 
-def _unique(items: list[Item], source: str) -> list[Item]:
+def unique_ids(items: Iterable[Named]) -> list[Named]:
     """Ids made unique within a subset; the second of an id gets a number after it."""
-    seen: dict[tuple[str, str], int] = {}
+    seen: dict[tuple[str | None, str | None], int] = {}
     unique = []
     for item in items:
         count = seen[item.subset, item.id] = seen.get((item.subset, item.id), 0) + 1
@@ -334,8 +361,9 @@ def _unique(items: list[Item], source: str) -> list[Item]:
     return unique
 
 
-def _first(items: list[Item], limit: int) -> list[Item]:
-    groups: dict[str, list[Item]] = {}
+def first_of_subsets(items: Iterable[Named], limit: int) -> list[Named]:
+    """The first so many items of each subset."""
+    groups: dict[str | None, list[Named]] = {}
     for item in items:
         groups.setdefault(item.subset, []).append(item)
     return list(chain.from_iterable(islice(group, limit) for group in groups.values()))

@@ -1,14 +1,17 @@
-"""Scaling studies made in memory: pairs that are right with a known probability at every point."""
+"""Command lines that must fail or succeed, and scaling studies made in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from assay.cli import main
 from assay.configs import RewardTraining, Scaling
 from assay.evaluation.scaling_curves import Measured, curves
 from assay.evaluation.scaling_points import ModelSize, Point
@@ -89,3 +92,47 @@ def made_study() -> Callable[..., ScalingStudy]:
         )
 
     return make
+
+
+@pytest.fixture
+def process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a verb changes for the rest of its process is undone."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    with warnings.catch_warnings():
+        yield
+
+
+@pytest.fixture
+def assay_says(
+    process_state: None, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Runs a command line that must fail; gives its exit code and its one sentence."""
+
+    def run(*arguments: object) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        said = [
+            line
+            for line in captured.err.replace("\r", "\n").splitlines()
+            if line.strip() and "it/s]" not in line
+        ]
+        assert captured.out == ""
+        assert len(said) == 1, said
+        return code, said[0]
+
+    return run
+
+
+@pytest.fixture
+def assay_prints(process_state: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command line that must succeed; gives what it prints."""
+
+    def run(*arguments: object) -> str:
+        capsys.readouterr()
+        code = main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return captured.out
+
+    return run

@@ -3,67 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from assay.cli import main
 from assay.evaluation.rewardbench import COUNTS
 from assay.evaluation.scoring import JOURNAL
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = pytest.mark.usefixtures("own_cache", "process_state")
 
 Says = Callable[..., tuple[int, str]]
 FILES = {"config.toml", "report.html", "results.json", "scores.jsonl"}
 PAIR = {"prompt": "Say hello", "chosen": "hello", "rejected": "no"}
 SCORED = {"id": "1", "subset": "all", "rewards": [1.0, 0.5], "correct": [True, False]}
-
-
-@pytest.fixture(autouse=True)
-def process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a verb changes for the rest of its process is undone."""
-    monkeypatch.setattr(os, "environ", os.environ.copy())
-    with warnings.catch_warnings():
-        yield
-
-
-@pytest.fixture
-def assay_says(capsys: pytest.CaptureFixture[str]) -> Says:
-    """Runs a command line that must fail; gives its exit code and its one sentence."""
-
-    def run(*arguments: object) -> tuple[int, str]:
-        capsys.readouterr()
-        code = main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        said = [
-            line
-            for line in captured.err.replace("\r", "\n").splitlines()
-            if line.strip() and "it/s]" not in line
-        ]
-        assert captured.out == ""
-        assert len(said) == 1, said
-        return code, said[0]
-
-    return run
-
-
-@pytest.fixture
-def assay_prints(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command line that must succeed; gives what it prints."""
-
-    def run(*arguments: object) -> str:
-        capsys.readouterr()
-        code = main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        assert code == 0, captured.err
-        return captured.out
-
-    return run
 
 
 def write(path: Path, *rows: dict[str, Any] | str) -> Path:
