@@ -186,11 +186,12 @@ def _prepare(model: RewardModel, training: RewardTraining) -> tuple[bool, int]:
         Whether the head was trained before and still reads the states it was trained on, and the
         width of these.
     """
+    width = model.width  # before LoRA wraps the head
     goes_on = prepare(model, training)
     if training.mode == "frozen" and training.pooling not in ("last", model.contract.pooling):
         model.set_pooling(training.pooling)
-        goes_on = False
-    return goes_on, model.width
+        goes_on, width = False, model.width
+    return goes_on, width
 
 
 def resolve(training: RewardTraining, examples: Sequence[Example]) -> FitSettings:
