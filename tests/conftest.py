@@ -41,11 +41,6 @@ BAD_WORDS = ("rude", "vague", "wrong", "lazy", "loud", "bitter")
 OTHER_WORDS = ("the", "a", "reply", "about", "tea", "maps", "rain", "and", "with", "some", "words")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker of tests that ``make test-fast`` leaves out."""
-    config.addinivalue_line("markers", "medium: takes seconds (make test-fast leaves it out)")
-
-
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a 2-layer Llama and a byte-level tokenizer, as SmolLM2 has it: pad = EOS."""

@@ -142,7 +142,7 @@ def test_one_prompt_cannot_be_split(train):
         (["--max-length", "16", "--truncation", "error"], "tokens where max_length is 16"),
         (["--max-length", "99999"], "max_length 99,999 is more than the 2,048 tokens"),
         (["--mode", "full", "--token-budget", "8"], "token_budget 8 is smaller than the longest"),
-        (["--mode", "full", "--layers", "1"], "layers and pooling are for mode frozen"),
+        (["--mode", "full", "--layers", "1"], "layers is for mode frozen"),
         (["--layers", "9"], "layers=9 was asked of a backbone that has 2"),
         (["--heldout-fraction", "1.5"], "heldout must be a share between 0 and 1, not 1.5"),
         (["--loss", "plackett-luce", "--label-smoothing", "0.1"], "no meaning for loss plackett"),

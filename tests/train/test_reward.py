@@ -341,7 +341,7 @@ def test_defaults_are_resolved_by_mode_and_data(backbone, train):
         ({"label_smoothing": 0.5}, "label_smoothing is 0.5; it lies between 0 and 0.5"),
         ({"loss": "plackett-luce", "label_smoothing": 0.1}, "no meaning for loss plackett-luce"),
         ({"mode": "full", "layers": 1}, "layers is for mode frozen"),
-        ({"mode": "lora", "pooling": "mean"}, "layers is for mode frozen"),
+        ({"mode": "lora", "pooling": "mean"}, "pooling is for mode frozen"),
         ({"epochs": 0}, "epochs is 0; it is at least 1"),
         ({"batch_size": -1}, "batch_size is -1"),
         ({"lr": 0.0}, "lr is 0.0"),
