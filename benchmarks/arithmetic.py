@@ -1,8 +1,9 @@
 """Chains of arithmetic whose every step can be checked: a domain where first errors are known.
 
-A problem is a start and some operations, worked from left to right modulo ``MODULUS``; a step is a
-line, ``7+5=12``. What is asked is the last value modulo ``m``: a chain that went wrong ends right
-with a chance of about 1/m, so m says how often answers are right by luck. Knows nothing of models.
+A problem is a start and some operations, worked from left to right modulo ``MODULUS`` and named by
+letters, ``7a+2b*3``; a step is a line, ``7a+2=9``. What is asked is the last value modulo ``m``: a
+chain that went wrong ends right with a chance of about 1/m, so m says how often answers are right
+by luck. Knows nothing of models.
 
 Letters: S steps of a chain.
 """
@@ -19,13 +20,16 @@ import numpy as np
 from assay.formats.step_labels import labels_of_first_error
 from assay.types import Message, Solution
 
-MODULUS = 20
+MODULUS = 10
 OPERATORS = "+-*"
 OPERANDS = range(2, 10)
 HARD = (6, 7, 8)
 """Rows of the times table in which the same slip is made again and again."""
 
-_LINE = re.compile(r"(\d{1,3})([+*-])(\d)=(\d{1,3})")
+LETTERS = "abcdefghij"
+"""Names of the operations, so that a small model finds the one whose turn it is."""
+
+_LINE = re.compile(r"(\d{1,3})([a-j])[+*-]\d=(\d{1,3})")
 
 
 class Operation(NamedTuple):
@@ -53,8 +57,9 @@ class Problem:
 
     @property
     def text(self) -> str:
-        """As it is asked: ``7+5*3``."""
-        return f"{self.start}{''.join(map(str, self.operations))}"
+        """As it is asked: ``7a+5b*3``."""
+        named = zip(LETTERS, self.operations, strict=False)
+        return f"{self.start}{''.join(f'{letter}{op}' for letter, op in named)}"
 
     @property
     def prompt(self) -> tuple[Message, ...]:
@@ -68,6 +73,10 @@ class Problem:
         for operation in self.operations:
             value = operation.of(value)
         return value
+
+    def answer(self, m: int) -> str:
+        """The right answer: the last letter with its value modulo m."""
+        return f"{LETTERS[len(self.operations) - 1]}{self.value % m}"
 
     @property
     def is_hard(self) -> bool:
@@ -85,7 +94,7 @@ class Habits:
     the share of lines for which the line before is worked out again, and its slip undone.
     """
 
-    slip: float = 0.05
+    slip: float = 0.1
     table: float = 0.6
     rescue: float = 0.0
 
@@ -121,14 +130,23 @@ def write_chain(
     for place in range(len(begun), len(problem.operations)):
         value = problem.start
         if steps:
-            left, _, value = _read(steps[-1])
+            left, value = _read(steps[-1])
             if rng.random() < habits.rescue:
                 value = problem.operations[place - 1].of(left)
-        steps.append(_write(value, problem.operations[place], habits, rng))
+        done, result = _work(value, problem.operations[place], habits, rng)
+        steps.append(line(value, place, done, result))
     return steps
 
 
-def _write(value: int, wanted: Operation, habits: Habits, rng: np.random.Generator) -> str:
+def line(value: int, place: int, operation: Operation, result: int) -> str:
+    """A step as it is written."""
+    return f"{value}{LETTERS[place]}{operation}={result}"
+
+
+def _work(
+    value: int, wanted: Operation, habits: Habits, rng: np.random.Generator
+) -> tuple[Operation, int]:
+    """What is done to a value, and what it is said to give."""
     done, result = wanted, wanted.of(value)
     if wanted.operator == "*" and wanted.operand in HARD and rng.random() < habits.table:
         result = value * (wanted.operand - 1) % MODULUS
@@ -139,44 +157,47 @@ def _write(value: int, wanted: Operation, habits: Habits, rng: np.random.Generat
             result = done.of(value)
         else:
             result = (result + int(rng.integers(1, MODULUS))) % MODULUS
-    return f"{value}{done}={result}"
+    return done, result
 
 
-def _read(step: str) -> tuple[int, Operation, int]:
-    """Left value, operation and result of a line that is one."""
+def _read(step: str) -> tuple[int, int]:
+    """Left value and result of a line that is a step."""
     found = _LINE.fullmatch(step)
     assert found is not None
-    return int(found[1]), Operation(found[2], int(found[3])), int(found[4])
-
-
-def last_value(text: str) -> int | None:
-    """The value that the last line of a response gives; None where it is no step."""
-    found = _LINE.fullmatch(text.strip().rpartition("\n")[2])
-    return int(found[4]) if found else None
+    return int(found[1]), int(found[3])
 
 
 def first_error(problem: Problem, steps: Sequence[str]) -> int | None:
     """Index of the first wrong step, None if the chain is sound.
 
     A step is wrong if it is no step, takes another value than the line before gave or another
-    operation than the problem's, if its result is wrong, or if it is the last one and the
-    problem has more.
+    operation than the problem's, or if its result is wrong. A chain that stops early has no wrong
+    step, and no answer.
     """
     value = problem.start
     for place, step in enumerate(steps):
-        found = _LINE.fullmatch(step)
-        if found is None or place >= len(problem.operations):
+        if place >= len(problem.operations):
             return place
         wanted = problem.operations[place]
-        if step != f"{value}{wanted}={wanted.of(value)}":
+        if step != line(value, place, wanted, wanted.of(value)):
             return place
         value = wanted.of(value)
-    return len(steps) - 1 if len(steps) < len(problem.operations) else None
+    return None
 
 
-def answer_of(value: int | None, m: int) -> str | None:
-    """What is answered where the last value is this one."""
-    return None if value is None else str(value % m)
+def answer_of(text: str, m: int) -> str | None:
+    """What a response answers: the last letter with its value modulo m; None without such a line.
+
+    Another letter than the problem's last one says that it stopped early or went on too long.
+    """
+    found = _LINE.fullmatch(text.strip().rpartition("\n")[2])
+    return f"{found[2]}{int(found[3]) % m}" if found else None
+
+
+def is_complete(problem: Problem, text: str) -> bool:
+    """Whether a response comes to the problem's last operation, so that it has an answer."""
+    answer = answer_of(text, 1)
+    return answer is not None and answer[0] == problem.answer(1)[0]
 
 
 def judged(problem: Problem, text: str, m: int) -> Solution:
@@ -185,12 +206,11 @@ def judged(problem: Problem, text: str, m: int) -> Solution:
     ``answer`` is the reference, as labelling by rollouts wants it.
     """
     steps = tuple(text.split("\n"))
-    wanted = str(problem.value % m)
     return Solution(
         problem.prompt,
         steps,
         labels_of_first_error(first_error(problem, steps), len(steps)),
-        answer=wanted,
-        correct=answer_of(last_value(text), m) == wanted,
+        answer=problem.answer(m),
+        correct=answer_of(text, m) == problem.answer(m),
         id=problem.text,
     )

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from arithmetic import SLOPPY, Habits, draw_problems, write_chain
+from arithmetic import LETTERS, SLOPPY, Habits, draw_problems, write_chain
 from torch import Tensor, nn
 
-CHARACTERS = "0123456789+-*=\n"
+CHARACTERS = f"0123456789{LETTERS}+-*=\n"
 PAD, END, UNKNOWN = "<pad>", "<end>", "<unk>"
 TEMPLATE = (
     "{% for message in messages %}{{ message['content'] }}"

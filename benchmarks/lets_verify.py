@@ -1,10 +1,11 @@
 """Process, outcome or majority: "Let's Verify Step by Step" with a small policy on known errors.
 
-A policy is trained from scratch on chains of arithmetic and sampled; a process model learns from
-the true labels of its steps up to the first error, an outcome model from right and wrong answers of
-the same samples, both from the policy's own weights. Then step labels by rollouts are held against
-the truth, by the number of rollouts and by who completes. Every finished stage of every seed is
-kept in the cache directory, so that a run that was stopped goes on and writes the same figures.
+A policy is trained from scratch, first on chains of arithmetic and then on chains with slips, and
+sampled. A process model learns from the true labels of its steps up to the first error, an outcome
+model from right and wrong answers of the same samples, both from the policy's own weights. Then
+step labels by rollouts are held against the truth, by the number of rollouts and by who completes.
+Every finished stage of every seed is kept in the cache directory, so that a run that was stopped
+goes on and writes the same figures.
 """
 
 from __future__ import annotations
@@ -28,56 +29,35 @@ from arithmetic import (
     Habits,
     Problem,
     draw_problems,
+    is_complete,
     judged,
-    last_value,
 )
-from arithmetic_policy import (
-    MAX_LENGTH,
-    MAX_RESPONSE,
-    new_network,
-    new_tokenizer,
-    pretrain,
-    save,
-)
+from arithmetic_policy import MAX_RESPONSE, new_network, new_tokenizer, pretrain, save
 from common import Recorded, main, write_record
 from lets_verify_labels import labelled, searched
+from lets_verify_models import (
+    Samples,
+    Verifying,
+    outcome_probabilities,
+    process_rewards,
+    rollout_labels,
+)
 from lets_verify_selection import luck, models, sampled_of, selected
 from lets_verify_tables import report
 from transformers.utils.logging import disable_progress_bar
 
 from assay.atomic import write_text
-from assay.configs import ProcessTraining, RewardTraining
-from assay.data.pairs import PreferencePairs
-from assay.data.solutions import Solutions
 from assay.errors import ConfigError
-from assay.feedback.completers import PolicyCompleter, Writing
-from assay.feedback.step_labels import StepLabelling, label_solutions
-from assay.feedback.tallies import Checker
 from assay.formats.files import cache_dir
 from assay.models.generate import generate
 from assay.models.policy import Policy
-from assay.models.process_model import ProcessRewardModel
-from assay.models.reward_model import RewardModel
-from assay.score.process import ProcessScorer
-from assay.score.scorer import RewardScorer
-from assay.train.process import train_process
-from assay.train.reward import train_reward
-from assay.types import LABEL, Comparison, Conversation, Message, Solution
 
 VERSION = 1
 """Of what is kept in the work directory; another version begins anew."""
-COMPLETERS: dict[str, Habits | None] = {
-    "weak": None,
-    "policy": None,
-    "careful": CAREFUL,
-    "rescuing": RESCUING,
-}
-"""Who completes: the policy early in its training, the policy, and the policy trained on to make no
-slip, or to work out again and undo the slip of the line before as well."""
-
-BATCH = 4
-"""Problems in a training step of the process model, and so many problems' samples in one of the
-outcome model."""
+COMPLETERS = ("weak", "policy", "careful", "rescuing")
+"""Who completes: a model early in its training on chains without slips (weak) and after it
+(careful), the policy, which went on from there on chains with slips, and one that went on to work
+out again, and undo, the slip of the line before (rescuing)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +70,11 @@ class Settings(Recorded):
     """Answers are last values modulo m: right by luck with a chance of about 1/m."""
     lengths: tuple[int, int] = (4, 7)
     """Fewest and most steps of a problem."""
-    test_problems: int = 120
+    test_problems: int = 80
     """Problems to select for."""
     samples: int = 64
     """Samples of each of them."""
-    train_problems: int = 300
+    train_problems: int = 400
     """Problems whose samples the reward models learn from; a tenth of them is held out."""
     train_samples: int = 8
     """Samples of each of them."""
@@ -102,21 +82,23 @@ class Settings(Recorded):
     """Width of the policy."""
     layers: int = 3
     """Layers of the policy."""
-    policy_steps: int = 400
-    """Training steps of the policy."""
-    weak_steps: int = 150
+    policy_steps: int = 600
+    """Training steps on chains without slips."""
+    weak_steps: int = 200
     """Training steps of the weak completer, on the way there."""
-    completer_steps: int = 80
-    """Further steps of the careful and the rescuing completer."""
-    chains: int = 64
+    habit_steps: int = 150
+    """Further steps of the policy, on chains with slips."""
+    completer_steps: int = 100
+    """Further steps of the rescuing completer."""
+    chains: int = 32
     """Chains in a training step."""
-    lr: float = 4e-3
-    """Peak learning rate of the policy; completers train on at half of it."""
-    epochs: int = 3
+    lr: float = 2e-3
+    """Peak learning rate; further steps are at half of it."""
+    epochs: int = 5
     """Passes of both reward models over their samples."""
     reward_lr: float = 1e-3
     """Peak learning rate of both reward models."""
-    labelled_problems: int = 30
+    labelled_problems: int = 25
     """Test problems whose first two samples are labelled by rollouts."""
     rollouts: tuple[int, ...] = (1, 2, 4, 8, 16)
     """Rollouts after each prefix; the largest are drawn, smaller ones are subsets of them."""
@@ -138,7 +120,8 @@ def run(settings: Settings) -> None:
 
 def results(found: Sequence[Mapping[str, Any]], settings: Settings) -> dict[str, Any]:
     """Everything that goes into the record, from what the stages of each seed gave."""
-    selection, labels = {}, {}
+    selection: dict[str, Any] = {}
+    labels: dict[str, Any] = {}
     for m in settings.m:
         sampled = [s for world in found for s in sampled_of(world, m)]
         selection[str(m)] = {
@@ -146,10 +129,14 @@ def results(found: Sequence[Mapping[str, Any]], settings: Settings) -> dict[str,
             **selected(sampled),
             "models": models(sampled, found, m),
         }
-        labels[str(m)] = {
-            name: labelled([world["labels"][m, name] for world in found], settings.rollouts)
-            for name in COMPLETERS
-        }
+        labels[str(m)] = {}
+        for name in COMPLETERS:
+            worlds = [world["labels"][m, name] for world in found]
+            labels[str(m)][name] = labelled(worlds, settings.rollouts)
+            labels[str(m)][name]["by_seed"] = {
+                str(world["seed"]): labelled([each], settings.rollouts[-1:])
+                for world, each in zip(found, worlds, strict=True)
+            }
     return {
         "policies": [world["policies"] for world in found],
         "selection": selection,
@@ -186,26 +173,37 @@ class World:
         """All stages of this seed, from the work directory where they are there."""
         policies = self._policies()
         s = self.settings
-        train = self._kept("train", partial(self._sample, self.train, s.train_samples))["texts"]
-        test = self._kept("test", partial(self._sample, self.test, s.samples))["texts"]
+        how = Verifying(
+            policy=self.folder / "policy", epochs=s.epochs, lr=s.reward_lr, seed=self.seed
+        )
+        train, test = (
+            Samples(problems, self._kept(name, partial(self._sample, problems, count))["texts"])
+            for name, problems, count in (
+                ("train", self.train, s.train_samples),
+                ("test", self.test, s.samples),
+            )
+        )
         found: dict[str, Any] = {
             "seed": self.seed,
             "policies": policies,
-            "problems": self.test,
-            "texts": test,
-            "process": self._kept("process", partial(self._process, train, test)),
+            "problems": test.problems,
+            "texts": test.texts,
+            "process": self._kept("process", partial(process_rewards, train, test, how)),
             "outcome": {},
             "labels": {},
-            "seconds": {},
         }
         for m in s.m:
-            found["outcome"][m] = self._kept(f"outcome-{m}", partial(self._outcome, train, test, m))
+            found["outcome"][m] = self._kept(
+                f"outcome-{m}", partial(outcome_probabilities, train, test, m, how)
+            )
             for name in COMPLETERS:
                 found["labels"][m, name] = self._kept(
                     f"labels-{name}-{m}", partial(self._labels, test, m, name)
                 )
-        for path in sorted(self.folder.glob("*.json")):
-            found["seconds"][path.stem] = json.loads(path.read_text())["seconds"]
+        found["seconds"] = {
+            path.stem: json.loads(path.read_text())["seconds"]
+            for path in sorted(self.folder.glob("*.json"))
+        }
         return found
 
     def _kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -220,15 +218,19 @@ class World:
         kept: dict[str, Any] = json.loads(path.read_text())["value"]
         return kept
 
-    # --- policies ---------------------------------------------------------------------------------
-
     def _policies(self) -> dict[str, Any]:
-        """Train what is missing: the policy with its early state, then who else completes."""
-        made = {"policy": self._kept("policy", self._pretrain)}
-        for name, habits in COMPLETERS.items():
-            if habits is not None:
-                made[name] = self._kept(name, partial(self._train_on, name, habits))
-        return made
+        """Train what is missing: arithmetic first, then habits."""
+        s = self.settings
+        return {
+            "careful": self._kept("careful", self._pretrain),
+            "policy": self._kept(
+                "policy", partial(self._train_on, "policy", SLOPPY, s.habit_steps)
+            ),
+            "rescuing": self._kept(
+                "rescuing",
+                partial(self._train_on, "rescuing", RESCUING, s.completer_steps, begun=True),
+            ),
+        }
 
     def _pretrain(self) -> dict[str, Any]:
         s, tokenizer = self.settings, new_tokenizer()
@@ -243,7 +245,7 @@ class World:
         pretrain(
             network,
             tokenizer,
-            SLOPPY,
+            CAREFUL,
             steps=s.policy_steps,
             batch_size=s.chains,
             lr=s.lr,
@@ -251,24 +253,26 @@ class World:
             seed=self.seed,
             on_step=on_step,
         )
-        return self._saved("policy", network, tokenizer, losses)
+        return self._saved("careful", network, tokenizer, losses)
 
-    def _train_on(self, name: str, habits: Habits) -> dict[str, Any]:
-        s, losses = self.settings, []
-        policy = self._load("policy")
+    def _train_on(
+        self, name: str, habits: Habits, steps: int, *, begun: bool = False
+    ) -> dict[str, Any]:
+        s, losses = self.settings, list[float]()
+        careful = self._load("careful")
         pretrain(
-            policy.network,
-            policy.tokenizer,
+            careful.network,
+            careful.tokenizer,
             habits,
-            steps=s.completer_steps,
+            steps=steps,
             batch_size=s.chains,
             lr=s.lr / 2,
             lengths=s.lengths,
             seed=self.seed,
-            begun=True,
+            begun=begun,
             on_step=lambda step, loss: losses.append(loss),
         )
-        return self._saved(name, policy.network, policy.tokenizer, losses)
+        return self._saved(name, careful.network, careful.tokenizer, losses)
 
     def _saved(
         self, name: str, network: Any, tokenizer: Any, losses: Sequence[float]
@@ -283,8 +287,6 @@ class World:
     def _load(self, name: str) -> Policy:
         return Policy.load(str(self.folder / name), device=torch.device("cpu"))
 
-    # --- samples and reward models ----------------------------------------------------------------
-
     def _sample(self, problems: Sequence[Problem], count: int) -> dict[str, Any]:
         groups = generate(
             self._load("policy"),
@@ -296,148 +298,18 @@ class World:
         )
         return {"texts": [[g.text for g in group] for group in groups]}
 
-    def _process(self, train: Sequence[Any], test: Sequence[Any]) -> dict[str, Any]:
-        """Step rewards of every test sample, by a model of true first errors."""
-        known = Solutions.of(
-            [judged(p, t, 1) for p, texts in zip(self.train, train, strict=True) for t in texts]
+    def _labels(self, test: Samples, m: int, name: str) -> dict[str, Any]:
+        problems = test.problems[: self.settings.labelled_problems]
+        first = Samples(problems, [texts[:2] for texts in test.texts[: len(problems)]]).pairs()
+        # those that stop early have no answer that their last step could be judged by
+        return rollout_labels(
+            [judged(p, text, m) for p, text in first if is_complete(p, text)],
+            self._load(name),
+            m,
+            rollouts=max(self.settings.rollouts),
+            journal=self.folder / "rollouts.sqlite",
+            seed=self.seed,
         )
-        model = ProcessRewardModel.from_backbone(
-            str(self.folder / "policy"), max_length=MAX_LENGTH, seed=self.seed
-        )
-        learnt, held = known.split(0.1, seed=self.seed)
-        result = train_process(
-            model,
-            learnt,
-            held,
-            ProcessTraining(
-                mode="full",
-                epochs=self.settings.epochs,
-                lr=self.settings.reward_lr,
-                batch_size=BATCH,
-                seed=self.seed,
-            ),
-        )
-        different = _different(self.test, test)
-        scorer = ProcessScorer(model)
-        scored = scorer.score_steps([judged(p, text, 1) for p, text in different])
-        place = {key: i for i, key in enumerate(different)}
-        return {
-            "heldout_auc": result.heldout.auc.to_dict(),
-            "length_only": result.length_only.to_dict(),
-            "best_step": result.fit.best_step,
-            "steps": result.fit.steps,
-            "rewards": [
-                [scored.rewards[place[p, text]].tolist() for text in texts]
-                for p, texts in zip(self.test, test, strict=True)
-            ],
-        }
-
-    def _outcome(self, train: Sequence[Any], test: Sequence[Any], m: int) -> dict[str, Any]:
-        """P(the answer is right) of every test sample, by a model of right and wrong answers."""
-        known = [
-            Comparison(
-                prompt=p.prompt,
-                responses=((Message("assistant", text),),),
-                preferences=(),
-                ratings=({LABEL: float(bool(judged(p, text, m).correct))},),
-            )
-            for p, texts in zip(self.train, train, strict=True)
-            for text in texts
-        ]
-        model = RewardModel.from_backbone(
-            str(self.folder / "policy"), max_length=MAX_LENGTH, seed=self.seed
-        )
-        learnt, held = PreferencePairs.from_comparisons(known).split(0.1, seed=self.seed)
-        result = train_reward(
-            model,
-            learnt,
-            held,
-            RewardTraining(
-                mode="full",
-                loss="binary",
-                epochs=self.settings.epochs,
-                lr=self.settings.reward_lr,
-                # as many samples in a step as the process model's problems have
-                batch_size=BATCH * self.settings.train_samples,
-                seed=self.seed,
-            ),
-        )
-        different = _different(self.test, test)
-        scores = RewardScorer(model).score([Conversation.of(p.text, text) for p, text in different])
-        assert result.objective is not None
-        above = scores.reward - result.objective["threshold"]
-        place = {key: i for i, key in enumerate(different)}
-        return {
-            "heldout_auc": result.heldout.accuracy.to_dict(),
-            "best_step": result.fit.best_step,
-            "steps": result.fit.steps,
-            "right": [
-                [float(1 / (1 + np.exp(-above[place[p, text]]))) for text in texts]
-                for p, texts in zip(self.test, test, strict=True)
-            ],
-        }
-
-    # --- labels by rollouts -----------------------------------------------------------------------
-
-    def _labels(self, test: Sequence[Any], m: int, name: str) -> dict[str, Any]:
-        """Rollouts after every step of some solutions, and what bisection finds with the same."""
-        solutions = [
-            judged(problem, text, m)
-            for problem, texts in zip(self.test, test, strict=True)
-            for text in texts[:2]
-        ][: 2 * self.settings.labelled_problems]
-        writing = Writing(max_new_tokens=MAX_RESPONSE, temperature=1.0, separator="\n")
-        completer = PolicyCompleter(self._load(name), writing, batch_size=256)
-        checker = Checker(lambda response, answer: _has_answer(response, answer, m))
-        found: dict[str, Any] = {"truth": [s.first_error for s in solutions]}
-        for method in ("every-step", "first-error"):
-            for estimation in ("hard", "soft"):
-                labelled = label_solutions(
-                    solutions,
-                    completer,
-                    StepLabelling(
-                        method=method,
-                        estimation=estimation,
-                        rollouts=max(self.settings.rollouts),
-                        check_prompt=False,
-                        seed=self.seed,
-                    ),
-                    journal=self.folder / "rollouts.sqlite",
-                    checker=checker,
-                )
-                found[f"{method}, {estimation}"] = _kept_labels(labelled.solutions)
-                counted = [
-                    [None if t is None else [t.right, t.judged] for t in tallies]
-                    for tallies in labelled.tallies
-                ]
-                if method == "every-step":
-                    found["tallies"] = counted
-                else:
-                    found[f"probes, {estimation}"] = [
-                        sum(t is not None for t in tallies) for tallies in counted
-                    ]
-        return {
-            **found,
-            "problems": [s.id for s in solutions],
-            "correct": [bool(s.correct) for s in solutions],
-            "steps": [len(s.steps) for s in solutions],
-        }
-
-
-def _has_answer(response: str, answer: str, m: int) -> bool:
-    return arithmetic.answer_of(last_value(response), m) == answer
-
-
-def _kept_labels(solutions: Sequence[Solution]) -> list[list[int | None]]:
-    return [list(s.labels) for s in solutions]
-
-
-def _different(
-    problems: Sequence[Problem], texts: Sequence[Sequence[str]]
-) -> list[tuple[Problem, str]]:
-    """Each problem with its different samples: equal ones are scored once."""
-    pairs = [(p, text) for p, group in zip(problems, texts, strict=True) for text in group]
-    return list(dict.fromkeys(pairs))
 
 
 def _digest(settings: Settings) -> str:

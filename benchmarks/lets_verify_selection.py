@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from arithmetic import Problem, answer_of, judged, last_value
+from arithmetic import Problem, answer_of, is_complete, judged
 from numpy.typing import NDArray
 
 from assay.stats import auc, cluster_mean
@@ -61,6 +61,12 @@ class Sampled:
             "ORM": self.outcome,
         }
 
+    @property
+    def finished(self) -> dict[str, NDArray[np.float64]]:
+        """The same, and NaN for samples without an answer, which are picked last."""
+        answered = np.array([a is not None for a in self.answers])
+        return {name: np.where(answered, score, np.nan) for name, score in self.scores.items()}
+
 
 def sampled_of(world: Mapping[str, Any], m: int) -> list[Sampled]:
     """One world's problems with their samples."""
@@ -79,8 +85,15 @@ def sampled_of(world: Mapping[str, Any], m: int) -> list[Sampled]:
                 problem=problem,
                 labels=[s.labels for s in solutions],
                 right=np.array([bool(s.correct) for s in solutions]),
-                sound=np.array([s.first_error is None for s in solutions]),
-                answers=[answer_of(last_value(text), m) for text in texts],
+                sound=np.array(
+                    [
+                        s.first_error is None and is_complete(problem, text)
+                        for s, text in zip(solutions, texts, strict=True)
+                    ]
+                ),
+                answers=[
+                    answer_of(text, m) if is_complete(problem, text) else None for text in texts
+                ],
                 rewards=[np.array(r) for r in rewards],
                 outcome=np.array(outcome),
             )
@@ -89,7 +102,7 @@ def sampled_of(world: Mapping[str, Any], m: int) -> list[Sampled]:
 
 
 def luck(sampled: Sequence[Sampled]) -> Figures:
-    """How often samples are right, sound, and right without being sound."""
+    """How often samples are right, sound, and right without being sound; sound by seed too."""
 
     def share(values: Sequence[NDArray[np.bool_]]) -> Figures:
         clusters = np.repeat(np.arange(len(values)), [len(v) for v in values])
@@ -101,6 +114,13 @@ def luck(sampled: Sequence[Sampled]) -> Figures:
         "sound": share([s.sound for s in sampled]),
         "unsound_of_right": share([~s.sound[s.right] for s in sampled]),
         "right_of_unsound": share([s.right[~s.sound] for s in sampled]),
+        "by_seed": {
+            str(seed): {
+                "right": share([s.right for s in sampled if s.seed == seed]),
+                "sound": share([s.sound for s in sampled if s.seed == seed]),
+            }
+            for seed in dict.fromkeys(s.seed for s in sampled)
+        },
     }
 
 
@@ -111,7 +131,7 @@ def selected(sampled: Sequence[Sampled]) -> Figures:
         weighted=("PRM", "ORM"),
     )
     sound = selection_curves(
-        [SampledSolutions(s.sound.tolist(), s.scores, None, s.name) for s in sampled]
+        [SampledSolutions(s.sound.tolist(), s.finished, None, s.name) for s in sampled]
     )
     voted = [voted_sound(s) for s in sampled]
     hard = np.array([s.problem.is_hard for s in sampled])
@@ -131,13 +151,14 @@ def selected(sampled: Sequence[Sampled]) -> Figures:
             }
             for a, b in PAIRS
         },
-        "by_kind": {
-            name: {
-                method: figure[-1].to_dict()
-                for method, figure in _of(curves, kind).curves().items()
-            }
-            for name, kind in (("with a hard step", hard), ("without", ~hard))
-            if kind.any()
+        "parts": {
+            name: {method: row[-1].to_dict() for method, row in _of(curves, part).curves().items()}
+            for name, part in (
+                *((f"seed {seed}", seeds == seed) for seed in dict.fromkeys(seeds.tolist())),
+                ("with a hard step", hard),
+                ("without", ~hard),
+            )
+            if part.any()
         },
         "sound": {
             "curves": {name: [f.to_dict() for f in row] for name, row in sound.curves().items()},

@@ -16,7 +16,8 @@ def report(record: Figures) -> str:
     """All tables, as in ``benchmarks/README.md``."""
     parts = []
     for m, found in record["selection"].items():
-        parts += [f"m = {m}: {_luck_shown(found)}", _curves_shown(found), _differences_shown(found)]
+        parts += [f"m = {m}: {_luck_shown(found)}", _curves_shown(found)]
+        parts += [_parts_shown(found), _differences_shown(found)]
     for m, by in record["labels"].items():
         parts += [f"labels by rollouts, m = {m}", _labels_shown(by), _first_errors_shown(by)]
     parts.append(f"search, each probe answered by the truth: {record['search_without_rollouts']}")
@@ -25,10 +26,14 @@ def report(record: Figures) -> str:
 
 def _luck_shown(found: Figures) -> str:
     luck = found["samples"]
+    by_seed = "; ".join(
+        f"seed {seed}: right {cell(each['right'])}, sound {cell(each['sound'])}"
+        for seed, each in luck["by_seed"].items()
+    )
     return (
         f"samples right {cell(luck['right'])}, sound {cell(luck['sound'])}; of right ones not "
         f"sound {cell(luck['unsound_of_right'])}; of unsound ones right "
-        f"{cell(luck['right_of_unsound'])}; step AUC {cell(found['models']['step_auc'])}"
+        f"{cell(luck['right_of_unsound'])}; step AUC {cell(found['models']['step_auc'])}\n{by_seed}"
     )
 
 
@@ -44,6 +49,12 @@ def _curves_shown(found: Figures) -> str:
         ["right answers", *(f"n = {n}" for n in found["n"]), f"sound, n = {found['n'][-1]}"],
         [[*row, last.get(row[0], "")] for row in rows],
     )
+
+
+def _parts_shown(found: Figures) -> str:
+    parts, methods = found["parts"], list(found["curves"])
+    rows = [[name, *(cell(parts[part][name]) for part in parts)] for name in methods]
+    return table([f"right answers, n = {found['n'][-1]}", *parts], rows)
 
 
 def _differences_shown(found: Figures) -> str:

@@ -21,6 +21,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.setattr(import_module("arithmetic"), "MODULUS", 20)
     return import_module
 
 
@@ -33,7 +34,7 @@ def problem(domain: ModuleType, start: int, *operations: tuple[str, int]) -> Any
 
 def test_a_problem_is_worked_from_left_to_right(script: Callable[[str], ModuleType]) -> None:
     p = problem(script("arithmetic"), 7, ("+", 5), ("*", 3), ("-", 9))
-    assert p.text == "7+5*3-9"
+    assert p.text == "7a+5b*3c-9"
     assert p.value == 7  # 12, 36 mod 20 = 16, 7
     assert not p.is_hard
     assert problem(script("arithmetic"), 2, ("*", 7)).is_hard
@@ -42,14 +43,14 @@ def test_a_problem_is_worked_from_left_to_right(script: Callable[[str], ModuleTy
 @pytest.mark.parametrize(
     ("steps", "wrong"),
     [
-        (["7+5=12", "12*3=16", "16-9=7"], None),
-        (["7+5=13", "13*3=19", "19-9=10"], 0),  # a wrong result
-        (["7+5=12", "12*4=8", "8-9=19"], 1),  # another operand
-        (["7+5=12", "12+3=15", "15-9=6"], 1),  # another operator
-        (["7+5=12", "12*3=16", "15-9=6"], 2),  # another value than the line before gave
-        (["7+5=12", "so 16", "16-9=7"], 1),  # no step
-        (["7+5=12", "12*3=16"], 1),  # ends too early
-        (["7+5=12", "12*3=16", "16-9=7", "7+2=9"], 3),  # goes on
+        (["7a+5=12", "12b*3=16", "16c-9=7"], None),
+        (["7a+5=13", "13b*3=19", "19c-9=10"], 0),  # a wrong result
+        (["7a+5=12", "12b*4=8", "8c-9=19"], 1),  # another operand
+        (["7a+5=12", "12b+3=15", "15c-9=6"], 1),  # another operator
+        (["7a+5=12", "12b*3=16", "15c-9=6"], 2),  # another value than the line before gave
+        (["7a+5=12", "so 16", "16c-9=7"], 1),  # no step
+        (["7a+5=12", "12b*3=16"], None),  # stops early: no answer, and no wrong step
+        (["7a+5=12", "12b*3=16", "16c-9=7", "7d+2=9"], 3),  # goes on
         ([""], 0),
     ],
 )
@@ -68,10 +69,14 @@ def test_the_first_error_is_where_a_step_is_wrong(
 def test_an_answer_may_be_right_by_luck(script: Callable[[str], ModuleType]) -> None:
     domain = script("arithmetic")
     p = problem(domain, 7, ("+", 5), ("*", 3), ("-", 9))
-    lucky = domain.judged(p, "7+5=13\n13*3=19\n19-9=11", 2)
-    assert (lucky.correct, lucky.first_error, lucky.answer) == (True, 0, "1")
-    assert not domain.judged(p, "7+5=13\n13*3=19\n19-9=11", 10).correct
-    assert domain.judged(p, "7+5=13\nnothing", 2).correct is False
+    lucky = domain.judged(p, "7a+5=13\n13b*3=19\n19c-9=11", 2)
+    assert (lucky.correct, lucky.first_error, lucky.answer) == (True, 0, "c1")
+    assert not domain.judged(p, "7a+5=13\n13b*3=19\n19c-9=11", 10).correct
+    assert domain.judged(p, "7a+5=13\nnothing", 2).correct is False
+    early = "7a+5=12\n12b*3=7"
+    assert not domain.judged(p, early, 10).correct  # 7 is right, but not yet
+    assert not domain.is_complete(p, early)
+    assert domain.is_complete(p, f"{early}\n7c-9=18")
 
 
 def test_chains_go_wrong_as_their_writers_do(script: Callable[[str], ModuleType]) -> None:
@@ -87,7 +92,7 @@ def test_chains_go_wrong_as_their_writers_do(script: Callable[[str], ModuleType]
     assert np.mean([f is None for f in firsts]) == pytest.approx(wanted, abs=0.08)
     # a row too low in the times table, the same every time
     table = domain.Habits(slip=0.0, table=1.0)
-    assert domain.write_chain(problem(domain, 7, ("*", 8)), table, rng) == ["7*8=9"]
+    assert domain.write_chain(problem(domain, 7, ("*", 8)), table, rng) == ["7a*8=9"]
 
 
 def test_who_rescues_undoes_the_slip_of_the_line_before(
@@ -95,9 +100,9 @@ def test_who_rescues_undoes_the_slip_of_the_line_before(
 ) -> None:
     domain, rng = script("arithmetic"), np.random.default_rng(0)
     p = problem(domain, 7, ("+", 5), ("*", 3), ("-", 9))
-    assert domain.write_chain(p, domain.RESCUING, rng, ["7+5=13"])[1:] == ["12*3=16", "16-9=7"]
-    assert domain.write_chain(p, domain.RESCUING, rng, ["7+6=13"])[1:] == ["12*3=16", "16-9=7"]
-    assert domain.write_chain(p, domain.CAREFUL, rng, ["7+5=13"])[1:] == ["13*3=19", "19-9=10"]
+    assert domain.write_chain(p, domain.RESCUING, rng, ["7a+5=13"])[1:] == ["12b*3=16", "16c-9=7"]
+    assert domain.write_chain(p, domain.RESCUING, rng, ["7a+6=13"])[1:] == ["12b*3=16", "16c-9=7"]
+    assert domain.write_chain(p, domain.CAREFUL, rng, ["7a+5=13"])[1:] == ["13b*3=19", "19c-9=10"]
 
 
 # --- the policy -----------------------------------------------------------------------------------
@@ -130,7 +135,7 @@ def test_the_policy_learns_what_is_not_given(
     policy.save(network, tokenizer, tmp_path / "policy")
     loaded = Policy.load(str(tmp_path / "policy"))
     asked = problem(domain, 7, ("+", 5)).prompt
-    assert loaded.text(loaded.prompt_ids(asked, "7+5=12\n").tolist()) == "7+5\n7+5=12\n"
+    assert loaded.text(loaded.prompt_ids(asked, "7a+5=12\n").tolist()) == "7a+5\n7a+5=12\n"
     assert loaded.end_ids == {tokenizer.eos_token_id}
 
 
@@ -170,7 +175,7 @@ def test_searches_are_counted_against_their_bound(script: Callable[[str], Module
     found = labels.probe_counts([(3, 4), (4, 4), (1, 1)])
     assert (found["most"], found["within"], found["searches"]) == (4, 2, 3)
     p = problem(script("arithmetic"), 7, ("+", 5), ("*", 3), ("-", 9))
-    texts = ["7+5=12\n12*3=16\n16-9=7", "7+5=13\n13*3=19\n19-9=10"]
+    texts = ["7a+5=12\n12b*3=16\n16c-9=7", "7a+5=13\n13b*3=19\n19c-9=10"]
     world = {"problems": [p], "texts": [texts]}
     searched = labels.searched([world])
     assert searched["untold"]["exact"] == searched["untold"]["within"] == 2
@@ -199,9 +204,10 @@ def settings(
 ) -> Any:
     monkeypatch.setattr(script("arithmetic"), "MODULUS", 3)  # so few facts are learnt in seconds
     return script("lets_verify").Settings(
-        seeds=(0,), lengths=(2, 3), test_problems=6, samples=4, train_problems=30,
-        train_samples=6, width=32, layers=2, policy_steps=300, weak_steps=100, completer_steps=5,
-        chains=16, lr=1e-2, epochs=1, labelled_problems=4, rollouts=(1, 4), out=tmp_path / "out",
+        seeds=(0,), lengths=(1, 2), test_problems=6, samples=4, train_problems=30,
+        train_samples=6, width=32, layers=2, policy_steps=300, weak_steps=100, habit_steps=20,
+        completer_steps=5, chains=16, lr=5e-3, epochs=1, labelled_problems=4, rollouts=(1, 4),
+        out=tmp_path / "out",
     )  # fmt: skip
 
 
@@ -222,7 +228,7 @@ def test_a_stopped_run_goes_on_to_the_same_figures(
 
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "stopped"))
     with monkeypatch.context() as patch:
-        patch.setattr(verify.World, "_outcome", lambda *_: 1 / 0)
+        patch.setattr(verify, "outcome_probabilities", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             verify.run(settings)
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "stopped" / "lets_verify").rglob("*.json")}
