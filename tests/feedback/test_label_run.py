@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from assay.cli import main
 from assay.feedback import label_run
+from assay.feedback.client import Client
 from assay.feedback.completers import PolicyCompleter
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -74,16 +76,15 @@ def test_who_writes_must_be_said(
 
 
 def test_an_endpoint_that_is_gone_leaves_no_output(
-    solutions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    solutions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(label_run, "Client", partial(Client, sleep=lambda _: None))
     out = tmp_path / "labelled.jsonl"
     gone = ["--endpoint", "http://127.0.0.1:9/v1", "--endpoint-model", "m"]
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr("assay.feedback.client.time.sleep", lambda _: None)
-    try:
-        assert verb(solutions, out, *gone) == 1
-    finally:
-        monkey.undo()
+    assert verb(solutions, out, *gone) == 1
     said = capsys.readouterr().err
     assert "the same command goes on" in said
     assert said.count("\n") == 1
