@@ -599,6 +599,8 @@ class Evaluate:
     problems that are evaluated are left out. Default: 0.5."""
     neutral: Neutral = "good"
     """What neutral steps of a file of solutions count as: good, bad, or skip, not judged."""
+    on_bad_row: OnBadRow = "error"
+    """Of solutions: error stops at the first bad row; skip counts it and goes on."""
     truncation: Truncation = "truncate-left"
     """What happens to conversations over the contract's max_length; all are counted."""
     token_budget: int = TOKEN_BUDGET

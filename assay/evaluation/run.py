@@ -333,6 +333,11 @@ def _evaluated(config: Evaluate, progress: Report) -> Evaluation | SolutionsEval
             f"--tune finds the threshold of step rewards, and {config.suite} rewards responses; "
             "leave it out."
         )
+    elif config.on_bad_row == "skip":
+        raise ConfigError(
+            f"--on-bad-row skip is for solutions, and every row of {config.suite} counts; fix the "
+            "row, or leave it out of the file."
+        )
     return _from_scores(config) if config.scores is not None else _from_model(config, progress)
 
 

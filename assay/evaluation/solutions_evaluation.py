@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.atomic import write_json, write_jsonl
-from assay.configs import Neutral
+from assay.configs import Neutral, OnBadRow
 from assay.data.solutions import Solutions
 from assay.errors import DataError
 from assay.evaluation.run import REPORT, RESULTS, SCHEMA, SCORES, package_versions
@@ -42,14 +42,14 @@ class JudgedFile:
         return replace(self, solutions=tuple(self.solutions[i] for i in indexes))
 
 
-def load_judged(sources: Sequence[str]) -> JudgedFile:
+def load_judged(sources: Sequence[str], on_bad_row: OnBadRow = "error") -> JudgedFile:
     """Solutions in any format of ``Solutions.load``, every one of them kept, steps judged.
 
     Raises:
         DataError: If a row is no solution, or no step at all is judged.
     """
     files = [file for source in sources for file in data_files(source)]
-    loaded = Solutions.load(files, deduplicate=False)
+    loaded = Solutions.load(files, deduplicate=False, on_bad_row=on_bad_row)
     names = ", ".join(map(shown_name, sources))
     solutions = tuple(map(_labelled, loaded))
     if all(label is None for solution in solutions for label in solution.labels):

@@ -83,8 +83,8 @@ def _may_reward_steps(run: str) -> bool:
 
 def evaluate_step_suite(config: Evaluate, progress: Report) -> Evaluation:
     """ProcessBench or PRMBench with a process model."""
-    suite = load_step_suite(config.suite, config.data, config.limit)
-    tune = _load_apart(config.tune, suite.problems)
+    suite = load_step_suite(config.suite, config.data, config.limit, config.on_bad_row)
+    tune = _load_apart(config.tune, suite.problems, config)
     scored, others, digest = _score(config, suite.solutions, tune, progress)
     tuning = None
     if tune:
@@ -104,11 +104,12 @@ def evaluate_step_suite(config: Evaluate, progress: Report) -> Evaluation:
 
 def evaluate_solutions_file(config: Evaluate, progress: Report) -> SolutionsEvaluation:
     """A file of solutions with a process model, or with step rewards that are there already."""
-    whole = load_judged([config.suite])
+    whole = load_judged([config.suite], config.on_bad_row)
     kept = first_indexes(whole.solutions, config.limit)
     judged = whole.select(kept)
     problems = [prompt_text(s.prompt) for s in judged.solutions]
-    tune, train = (_load_apart(sources, problems) for sources in (config.tune, config.train))
+    tune = _load_apart(config.tune, problems, config)
+    train = _load_apart(config.train, problems, config)
     digest = ""
     if config.scores is not None:
         scored = read_step_rewards([config.scores], whole.solutions).part(kept)
@@ -141,10 +142,10 @@ class _Apart:
     others: tuple[Solution, ...]
 
 
-def _load_apart(sources: Sequence[str], problems: Sequence[str]) -> _Apart | None:
+def _load_apart(sources: Sequence[str], problems: Sequence[str], config: Evaluate) -> _Apart | None:
     if not sources:
         return None
-    loaded = load_judged(sources)
+    loaded = load_judged(sources, config.on_bad_row)
     others, shared = of_other_problems(loaded.solutions, problems)
     if not others:
         raise DataError(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from assay.configs import OnBadRow
 from assay.data.solutions import Solutions
 from assay.errors import DataError
 from assay.evaluation.rewardbench import prompt_cluster
@@ -77,7 +78,10 @@ class StepSuite:
 
 
 def load_step_suite(
-    name: str, data: str | Path | None = None, limit: int | None = None
+    name: str,
+    data: str | Path | None = None,
+    limit: int | None = None,
+    on_bad_row: OnBadRow = "error",
 ) -> StepSuite:
     """The solutions of ProcessBench or PRMBench.
 
@@ -85,6 +89,7 @@ def load_step_suite(
         data: A file or directory in the suite's published layout, or a hub name. Default: the
             suite's own place on the hub.
         limit: Use the first so many solutions of each subset.
+        on_bad_row: "error" stops at the first bad row; "skip" counts it and goes on.
 
     Raises:
         DataError: If a row is not of its layout, its subset not the suite's, or a step not judged.
@@ -95,7 +100,7 @@ def load_step_suite(
     if data is None and spec is PROCESSBENCH:
         files = [f"{spec.hub}@{subset}" for subset in spec.subsets]  # there a subset is a split
     # wrong from the first error on, as both suites count
-    loaded = Solutions.load(files, deduplicate=False, after_error="bad")
+    loaded = Solutions.load(files, deduplicate=False, after_error="bad", on_bad_row=on_bad_row)
     numbered = [replace(s, id=s.id or str(n)) for n, s in enumerate(loaded, start=1)]
     for solution in numbered:
         _check(solution, spec, source)

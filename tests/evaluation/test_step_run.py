@@ -398,6 +398,19 @@ def test_shares_of_right_rollouts_are_labels_where_there_are_no_others(
     assert f"{steps} labels are from shares of right rollouts" in printed
 
 
+def test_rows_that_cannot_be_read_are_left_out_and_counted_where_asked(
+    process_run: Path, assay_prints: Prints, tmp_path: Path
+) -> None:
+    rows = judged_rows(8, 2)
+    rows[3]["steps"][0] = " "
+    path = write(tmp_path / "blank.jsonl", rows)
+    words = ["evaluate", process_run, "--suite", path, "--on-bad-row", "skip"]
+    printed = assay_prints(*words, "--out", tmp_path / "out")
+    record = results(tmp_path / "out")
+    assert (record["dropped"], record["overall"]["solutions"]) == ({"blank step": 1}, 7)
+    assert "rows dropped: 1 blank step" in printed
+
+
 # --- ordinary suites ------------------------------------------------------------------------------
 
 
@@ -481,6 +494,11 @@ def test_a_process_model_is_evaluated_on_pairs_and_best_of_n(
         (["PROCESS", "--suite", "judged", "--aggregator", "mean"], "An aggregator is for an ensem"),
         (["PROCESS", "--suite", "judged", "--data", "bench"], "--data is for suites by name"),
         (
+            ["PROCESS", "--suite", "pairs", "--on-bad-row", "skip"],
+            "every row of pairs.jsonl counts",
+        ),
+        (["PROCESS", "--suite", "blank"], "blank.jsonl line 2: step 2 of 2 in 'steps' is blank"),
+        (
             ["PROCESS", "--suite", "pairs", "--tune", "judged"],
             "pairs.jsonl rewards responses; leave",
         ),
@@ -543,6 +561,7 @@ def test_requests_that_cannot_work_say_so(
         "half": [{"prompt": "Q", "steps": ["a", "b"], "labels": [1, None], "subset": "circular"}],
         "longer": [saved[0], {**saved[1], "step_rewards": [0.5] * 9}, *saved[2:]],
         "fewer": saved[:3],
+        "blank": [judged[0], {**judged[1], "steps": ["a", " "]}],
         "strange": [{**saved[0], "step_rewards": [1.5] * len(rewards[0])}, *saved[1:]],
         "other": [{**saved[0], "id": "x"}, *saved[1:]],
         "pairs": [{"prompt": "Q", "chosen": "a", "rejected": "b"}],
