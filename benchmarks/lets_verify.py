@@ -74,29 +74,29 @@ class Settings(Recorded):
     """Problems to select for."""
     samples: int = 64
     """Samples of each of them."""
-    train_problems: int = 400
+    train_problems: int = 1000
     """Problems whose samples the reward models learn from; a tenth of them is held out."""
-    train_samples: int = 8
+    train_samples: int = 4
     """Samples of each of them."""
     width: int = 96
     """Width of the policy."""
     layers: int = 3
     """Layers of the policy."""
-    policy_steps: int = 600
+    policy_steps: int = 1200
     """Training steps on chains without slips."""
-    weak_steps: int = 200
+    weak_steps: int = 400
     """Training steps of the weak completer, on the way there."""
-    habit_steps: int = 150
+    habit_steps: int = 200
     """Further steps of the policy, on chains with slips."""
-    completer_steps: int = 100
+    completer_steps: int = 150
     """Further steps of the rescuing completer."""
-    chains: int = 32
+    chains: int = 16
     """Chains in a training step."""
     lr: float = 2e-3
     """Peak learning rate; further steps are at half of it."""
     epochs: int = 5
     """Passes of both reward models over their samples."""
-    reward_lr: float = 1e-3
+    reward_lr: float = 5e-4
     """Peak learning rate of both reward models."""
     labelled_problems: int = 25
     """Test problems whose first two samples are labelled by rollouts."""
