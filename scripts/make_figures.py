@@ -1,7 +1,8 @@
-"""Draw the figures of the documentation: from the engine itself, and from a benchmark's record.
+"""Draw the figures of the documentation: from the engine itself, and from benchmarks' records.
 
 ``tree.png`` shows the engine's packing, its positions and its mask; ``overoptimization.png`` what
-``benchmarks/results/overoptimization.json`` holds.
+``benchmarks/results/overoptimization.json`` holds, ``lets_verify.png`` and ``step_labels.png`` what
+``benchmarks/results/lets_verify.json`` does.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from assay.models.attention import TreeLayout
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "docs" / "figures"
 WORLDS = ROOT / "benchmarks" / "results" / "overoptimization.json"
+CHAINS = ROOT / "benchmarks" / "results" / "lets_verify.json"
 
 TREES = (
     ("pair", 6, {"chosen": 4, "rejected": 3}),
@@ -46,6 +48,11 @@ def main(arguments: list[str]) -> None:
     tree_figure().savefig(directory / "tree.png", dpi=120, facecolor="white")
     worlds = worlds_figure(json.loads(WORLDS.read_text(encoding="utf-8")))
     worlds.savefig(directory / "overoptimization.png", dpi=120, facecolor="white")
+    if not CHAINS.exists():  # not measured yet
+        return
+    chains = json.loads(CHAINS.read_text(encoding="utf-8"))
+    for name, figure in (("lets_verify", chains_figure), ("step_labels", labels_figure)):
+        figure(chains).savefig(directory / f"{name}.png", dpi=120, facecolor="white")
 
 
 def example_trees() -> list[Tree]:
@@ -247,6 +254,117 @@ def draw_world(
     ax.axhline(0, color="#9a9a9a", linewidth=0.8)
     ax.set_title(title, fontsize=11, loc="left")
     ax.set_xticks(kl[::2], [f"{k:,}" for k in n[::2]])
+    ax.grid(axis="y", color="#e6e6e6")
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+# --- process, outcome, majority -------------------------------------------------------------------
+
+PICKED = {
+    "PRM": ("process model, product", "#0072b2", "-", "o"),
+    "ORM": ("outcome model", "#d55e00", "--", "s"),
+    "majority": ("majority", "#009e73", "-.", "^"),
+    "PRM weighted": ("majority weighted by the PRM", "#cc79a7", (0, (8, 2)), "D"),
+    "ORM weighted": ("majority weighted by the ORM", "#e69f00", (0, (4, 1, 1, 1)), "v"),
+    "pass": ("an oracle (pass@n)", "#6b6b6b", (0, (1, 1)), ""),
+}
+"""What picks a sample: its name, colour, line and mark."""
+
+COMPLETERS = {
+    "weak": ("early in its training", "#6b6b6b", ":", "v"),
+    "policy": ("the policy itself", "#0072b2", "-", "o"),
+    "careful": ("makes no slips", "#009e73", "-.", "^"),
+    "rescuing": ("undoes the slip before it", "#d55e00", "--", "s"),
+}
+
+
+def chains_figure(record: Mapping[str, Any]) -> Figure:
+    """Right answers above, sound reasoning below, over n; a column for each m."""
+    by_m = record["selection"]
+    figure = Figure(figsize=(10, 8.4), layout="constrained")
+    axes = figure.subplots(2, len(by_m), sharex=True, sharey="row", squeeze=False)
+    for (m, found), (upper, lower) in zip(by_m.items(), axes.T, strict=True):
+        luck = found["samples"]["unsound_of_right"]["value"]
+        draw_picks(upper, found["n"], found["curves"])
+        upper.set_title(
+            f"m = {m}: {luck:.0%} of right answers by wrong reasoning", fontsize=11, loc="left"
+        )
+        draw_picks(lower, found["n"], found["sound"]["curves"])
+        lower.set_xlabel("n, samples of a problem (log scale)")
+    axes[0, 0].set_ylabel("share of picks with the right answer")
+    axes[1, 0].set_ylabel("share of picks without a wrong step")
+    problems = next(iter(by_m.values()))["problems"]
+    figure.suptitle(
+        f"One of n samples, {problems} problems of {len(record['seconds'])} seeds, 95 % bands",
+        x=0.01,
+        ha="left",
+    )
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def draw_picks(
+    ax: Axes, n: Sequence[int], curves: Mapping[str, Sequence[Mapping[str, float]]]
+) -> None:
+    """A line with its band for each way of picking that these curves have."""
+    for name, (label, colour, style, mark) in PICKED.items():
+        if name in curves:
+            draw_band(ax, n, curves[name], label, colour, style, mark)
+    finish(ax, n)
+
+
+def labels_figure(record: Mapping[str, Any]) -> Figure:
+    """Precision and recall of "bad" over the number of rollouts, by who completes."""
+    m, by = list(record["labels"].items())[-1]
+    figure = Figure(figsize=(10, 8.4), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True, sharey=True)
+    for row, (estimation, meaning) in zip(
+        axes, (("hard", "any rollout is right"), ("soft", "half are right")), strict=True
+    ):
+        for ax, kind in zip(row, ("precision", "recall"), strict=True):
+            for name, (label, colour, style, mark) in COMPLETERS.items():
+                found = by[name]["by_rollouts"][estimation]
+                kept = {int(n): f[f"bad_{kind}"] for n, f in found.items() if f[f"bad_{kind}"]}
+                draw_band(ax, list(kept), list(kept.values()), label, colour, style, mark)
+            finish(ax, [int(n) for n in by["policy"]["by_rollouts"][estimation]])
+            ax.set_title(
+                f'{kind} of "bad"; good where {meaning} ({estimation})', fontsize=11, loc="left"
+            )
+    for ax in axes[1]:
+        ax.set_xlabel("rollouts after a step (log scale)")
+    figure.suptitle(
+        f"Step labels by rollouts against true first errors, m = {m}, 95 % bands", x=0.01, ha="left"
+    )
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def draw_band(
+    ax: Axes,
+    n: Sequence[int],
+    figures: Sequence[Mapping[str, float]],
+    label: str,
+    colour: str,
+    style: Any,
+    mark: str,
+) -> None:
+    """Values over n with their intervals."""
+    value, low, high = (np.array([f[key] for f in figures]) for key in ("value", "low", "high"))
+    ax.fill_between(n, low, high, color=colour, alpha=0.1, linewidth=0)
+    ax.plot(
+        n, value, color=colour, linestyle=style, marker=mark, markersize=4, linewidth=1.8,
+        label=label,
+    )  # fmt: skip
+
+
+def finish(ax: Axes, n: Sequence[int]) -> None:
+    """A logarithmic axis of n and a light grid."""
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(list(n), [f"{count:,}" for count in n])
+    ax.minorticks_off()
     ax.grid(axis="y", color="#e6e6e6")
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
