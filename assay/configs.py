@@ -51,13 +51,15 @@ SINGLE_LOSSES: tuple[LossName, ...] = (*LABELLED_LOSSES, *RATED_LOSSES)
 Nuisance = Literal["position", "length"]
 StepClasses = Literal["one", "two", "three"]
 Neutral = Literal["good", "bad", "skip"]
+"""What a neutral step counts as; skip: as no judgment of the step, and as no error."""
 StepTargets = Literal["soft", "hard"]
 StepRead = Literal["auto", "separator", "step"]
 AfterError = Literal["unjudged", "bad"]
+"""What the steps after the first wrong one are labelled."""
 SearchMethod = Literal["best-of-n", "weighted-vote", "majority", "beam"]
 LabelMethod = Literal["every-step", "first-error"]
 LabelEstimation = Literal["hard", "soft"]
-ReductionName = Literal["product", "log-product", "min", "mean", "last"]
+Reduction = Literal["product", "log-product", "min", "mean", "last"]
 Augmentation = Literal["none", "rrm"]
 OnBadRow = Literal["error", "skip"]
 
@@ -412,7 +414,7 @@ class Score:
     """How the members of an ensemble become one reward. Default: as it was saved."""
     strength: float | None = None
     """Of the aggregator: k of mean-std, λ of mean-variance, β of entropic. Default: as saved."""
-    reduction: ReductionName | None = None
+    reduction: Reduction | None = None
     """How a process model's step rewards become one reward. Default: their product."""
     preset: str | None = None
     """The family of somebody else's process model, such as qwen2.5-math-prm (docs/process.md)."""
@@ -448,7 +450,7 @@ class Solving:
     """Nucleus sampling; 1 turns it off."""
     separator: str = "\n"
     """What ends a step in the policy's writing."""
-    reduction: ReductionName = "product"
+    reduction: Reduction = "product"
     """How step rewards become one."""
     seed: int = 0
     """Seeds the samples."""
@@ -479,7 +481,35 @@ class Solve(Solving):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label:
+class StepLabelling:
+    """How steps are labelled by rollouts."""
+
+    method: LabelMethod = "every-step"
+    """every-step: rollouts after each step. first-error: bisect for the first wrong step, with
+    about log2 of the steps in probes; steps after it are not judged."""
+    estimation: LabelEstimation = "hard"
+    """hard: a step is good if any rollout after it is right. soft: by the share that is right."""
+    rollouts: int = 8
+    """Rollouts after each prefix."""
+    good_from: float = 0.5
+    """soft only: share of right rollouts from which a step is good."""
+    bad_below: float = 0.5
+    """soft only: share of right rollouts below which a step is bad; between the two it is
+    neutral."""
+    min_rollouts: int = 1
+    """Fewest judged rollouts that make a label: those that failed, ran out of tokens or could not
+    be compared are not judged."""
+    check_prompt: bool = True
+    """Label no solution of a prompt that no rollout from its beginning solves: there nothing can
+    be told about steps."""
+    batch_size: int = 32
+    """Prefixes completed at a time, and lost at most when the work is interrupted."""
+    seed: int = 0
+    """Seeds the rollouts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(StepLabelling):
     """Label steps by rollouts: from which of them does a solver still get there?"""
 
     files: tuple[str, ...] = field(metadata={"positional": True})
@@ -499,31 +529,16 @@ class Label:
     """Price of a million prompt tokens."""
     response_price: float | None = None
     """Price of a million response tokens."""
-    method: LabelMethod = "every-step"
-    """every-step: rollouts after each step. first-error: bisect for the first wrong step."""
     estimation: LabelEstimation = "soft"
     """hard: a step is good if any rollout after it is right. soft: by the share that is right."""
-    rollouts: int = 8
-    """Rollouts after each beginning."""
-    good_from: float = 0.5
-    """soft only: share of right rollouts from which a step is good."""
-    bad_below: float = 0.5
-    """soft only: share of right rollouts below which a step is bad; neutral between the two."""
-    min_rollouts: int = 1
-    """Fewest judged rollouts that make a label; those that failed, ran out of tokens or could not
-    be compared are not judged."""
     max_new_tokens: int = 512
     """Most tokens of a rollout."""
     temperature: float = 0.7
     """Of the rollouts."""
     separator: str = "\n"
     """What follows a step in the solver's writing."""
-    check_prompt: bool = True
-    """Label no solution of a problem that no rollout from its beginning solves."""
     batch_size: int = 16
     """Beginnings completed at a time, and lost at most when the work is interrupted."""
-    seed: int = 0
-    """Seeds the rollouts."""
     on_bad_row: OnBadRow = "error"
     """error stops at the first bad row; skip counts it and goes on."""
     limit: int | None = None
@@ -609,7 +624,7 @@ class Evaluate:
     """How the members of an ensemble become one reward. Default: as it was saved."""
     strength: float | None = None
     """Of the aggregator: k of mean-std, λ of mean-variance, β of entropic. Default: as saved."""
-    reduction: ReductionName | None = None
+    reduction: Reduction | None = None
     """How a process model's step rewards become a response's. Default: their product."""
     limit: int | None = None
     """Use only the first so many items of each subset; the suite is then marked partial."""

@@ -15,11 +15,11 @@ import numpy as np
 from arithmetic import Problem, answer_of, judged
 from arithmetic_policy import MAX_LENGTH, MAX_RESPONSE
 
-from assay.configs import ProcessTraining, RewardTraining
+from assay.configs import ProcessTraining, RewardTraining, StepLabelling
 from assay.data.pairs import PreferencePairs
 from assay.data.solutions import Solutions
 from assay.feedback.completers import PolicyCompleter, Writing
-from assay.feedback.step_labels import StepLabelling, label_solutions
+from assay.feedback.step_labels import label_solutions
 from assay.feedback.tallies import Checker
 from assay.models.policy import Policy
 from assay.models.process_model import ProcessRewardModel

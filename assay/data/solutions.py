@@ -18,7 +18,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.configs import OnBadRow
+from assay.configs import AfterError, OnBadRow
 from assay.data.pairs import (
     Source,
     fingerprint,
@@ -31,7 +31,7 @@ from assay.data.pairs import (
 from assay.errors import ConfigError, DataError
 from assay.formats.assay_solutions import to_row
 from assay.formats.solutions import SolutionReader
-from assay.formats.step_labels import BAD, GOOD, NEUTRAL, AfterError
+from assay.formats.step_labels import BAD, GOOD, NEUTRAL
 from assay.formats.storage import canonical, digest_of_bytes
 from assay.formats.tally import Tally
 from assay.types import Dropped, Messages, Solution

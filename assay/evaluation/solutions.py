@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from assay.configs import Neutral, Reduction
 from assay.errors import DataError
 from assay.evaluation.step_baselines import cross_validated, fit_step_length, fit_step_text
 from assay.formats.prompts import prompt_text
 from assay.stats import auc, combine
 from assay.stats.arrays import Floats
-from assay.stats.first_errors import SOUND, UNKNOWN, Neutral, bounded
+from assay.stats.first_errors import SOUND, UNKNOWN, bounded
 from assay.stats.reduce import (
     REDUCTIONS,
     LowestIsLast,
-    Reduction,
     length_bias,
     length_biases,
     lowest_is_last,

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from assay.configs import Neutral
 from assay.evaluation.baselines import FOLDS, cross_validation
 from assay.stats.arrays import Floats
-from assay.stats.first_errors import Neutral
 from assay.types import Solution, StepScores
 
 Features = Callable[[Sequence[str]], Any]

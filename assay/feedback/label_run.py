@@ -14,11 +14,10 @@ from assay.feedback.client import Client, Endpoint
 from assay.feedback.completers import EndpointCompleter, PolicyCompleter, Writing
 from assay.feedback.rollouts import Completer
 from assay.feedback.step_label_report import StepLabelReport
-from assay.feedback.step_labels import StepLabelling, label_solutions
+from assay.feedback.step_labels import check_labelling, label_solutions
 from assay.formats.assay_solutions import to_row
 from assay.formats.files import check_writable, write_rows
-
-_NAMES = {1: "good", 0: "neutral", -1: "bad", None: "not judged"}
+from assay.formats.step_labels import LABEL_NAMES
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class LabelledFile:
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        steps = {_NAMES[label]: count for label, count in self.report.steps.items()}
+        steps = {LABEL_NAMES[label]: count for label, count in self.report.steps.items()}
         return {"output": self.output, **asdict(self.report), "steps": steps}
 
     def __str__(self) -> str:
@@ -46,18 +45,7 @@ def run(config: Label) -> LabelledFile:
     from assay.progress import progress_bars
 
     check_writable(config.out)
-    settings = StepLabelling(
-        method=config.method,
-        estimation=config.estimation,
-        rollouts=config.rollouts,
-        good_from=config.good_from,
-        bad_below=config.bad_below,
-        min_rollouts=config.min_rollouts,
-        check_prompt=config.check_prompt,
-        batch_size=config.batch_size,
-        seed=config.seed,
-    )
-    settings.check()
+    check_labelling(config)
     completer, price, close = _completer(config)
     solutions = Solutions.load(config.files, on_bad_row=config.on_bad_row, limit=config.limit)
     try:
@@ -65,7 +53,7 @@ def run(config: Label) -> LabelledFile:
             labelled = label_solutions(
                 list(solutions),
                 completer,
-                settings,
+                config,
                 journal=journal_of(config.out),
                 price=price,
                 progress=progress,

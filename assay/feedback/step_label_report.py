@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from assay.feedback.rollouts import Spent
-from assay.formats.step_labels import BAD, GOOD, NEUTRAL
+from assay.formats.step_labels import LABEL_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,7 @@ class StepLabelReport:
 
     def __str__(self) -> str:
         gone = ", ".join(f"{n:,} {why}" for why, n in self.dropped.items() if n)
-        named = {GOOD: "good", NEUTRAL: "neutral", BAD: "bad", None: "not judged"}
-        steps = ", ".join(f"{self.steps.get(k, 0):,} {name}" for k, name in named.items())
+        steps = ", ".join(f"{self.steps.get(k, 0):,} {name}" for k, name in LABEL_NAMES.items())
         s = self.spent
         text = (
             f"{self.labelled:,} of {self.solutions:,} solutions labelled (not: {gone or 'none'}); "

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
+from assay.configs import StepLabelling
 from assay.errors import ConfigError
 from assay.feedback.client import EndpointError
 from assay.feedback.first_error import Search
@@ -24,60 +24,30 @@ from assay.formats.step_labels import BAD, GOOD, NEUTRAL, labels_of_first_error
 from assay.progress import Report
 from assay.types import Solution
 
-Estimation = Literal["hard", "soft"]
-Method = Literal["every-step", "first-error"]
-
 NO_ANSWER = "no reference answer"
 UNSOLVED = "prompt that no rollout solves"
 FAILED = "too few rollouts"
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepLabelling:
-    """How steps are labelled by rollouts."""
+def check_labelling(settings: StepLabelling) -> None:
+    """Refuse settings that cannot work.
 
-    method: Method = "every-step"
-    """every-step: rollouts after each step. first-error: bisect for the first wrong step, with
-    about log2 of the steps in probes; steps after it are not judged."""
-    estimation: Estimation = "hard"
-    """hard: a step is good if any rollout after it is right. soft: by the share that is right."""
-    rollouts: int = 8
-    """Rollouts after each prefix."""
-    good_from: float = 0.5
-    """soft only: share of right rollouts from which a step is good."""
-    bad_below: float = 0.5
-    """soft only: share of right rollouts below which a step is bad; between the two it is
-    neutral."""
-    min_rollouts: int = 1
-    """Fewest judged rollouts that make a label: those that failed, ran out of tokens or could not
-    be compared are not judged."""
-    check_prompt: bool = True
-    """Label no solution of a prompt that no rollout from its beginning solves: there nothing can
-    be told about steps."""
-    batch_size: int = 32
-    """Prefixes completed at a time, and lost at most when the work is interrupted."""
-    seed: int = 0
-    """Seeds the rollouts."""
-
-    def check(self) -> None:
-        """Refuse what cannot work.
-
-        Raises:
-            ConfigError: If a number is out of its range.
-        """
-        if not 0 <= self.bad_below <= self.good_from <= 1:
-            raise ConfigError(
-                f"bad_below is {self.bad_below:g} and good_from {self.good_from:g}; "
-                "wanted 0 <= bad_below <= good_from <= 1."
-            )
-        for name in ("rollouts", "min_rollouts", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; wanted 1 or more.")
-        if self.min_rollouts > self.rollouts:
-            raise ConfigError(
-                f"min_rollouts {self.min_rollouts} is more than the {self.rollouts} rollouts of a "
-                "prefix, so nothing could be labelled."
-            )
+    Raises:
+        ConfigError: If a number is out of its range.
+    """
+    if not 0 <= settings.bad_below <= settings.good_from <= 1:
+        raise ConfigError(
+            f"bad_below is {settings.bad_below:g} and good_from {settings.good_from:g}; "
+            "wanted 0 <= bad_below <= good_from <= 1."
+        )
+    for name in ("rollouts", "min_rollouts", "batch_size"):
+        if getattr(settings, name) < 1:
+            raise ConfigError(f"{name} is {getattr(settings, name)}; wanted 1 or more.")
+    if settings.min_rollouts > settings.rollouts:
+        raise ConfigError(
+            f"min_rollouts {settings.min_rollouts} is more than the {settings.rollouts} rollouts "
+            "of a prefix, so nothing could be labelled."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +90,7 @@ def label_solutions(
         DataError: If the journal is damaged.
     """
     settings = settings or StepLabelling()
-    settings.check()
+    check_labelling(settings)
     run = _Run(completer, settings, Journal(journal), checker or default_checker(), progress)
     try:
         found = run.label(solutions)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from assay.configs import AfterError
 from assay.formats.fields import Row, RowError, items, shown, text
 from assay.formats.solution_fields import answer_of, asked, solution, steps_of, yes_or_no
 from assay.formats.step_labels import (
-    AfterError,
     Labels,
     check_count,
     first_error,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from assay.configs import AfterError
 from assay.formats.fields import Row, RowError, items, name, required, shown, text
 from assay.formats.solution_fields import answer_of, asked, solution, steps_of, yes_or_no
 from assay.formats.step_labels import (
-    AfterError,
     Labels,
     first_error,
     labels_of_first_error,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from assay.configs import OnBadRow
+from assay.configs import AfterError, OnBadRow
 from assay.errors import DataError
 from assay.formats.assay_solutions import assay_solution
 from assay.formats.fields import Row, RowError
@@ -22,7 +22,6 @@ from assay.formats.first_errors import (
 from assay.formats.prm800k import prm800k, prm800k_step
 from assay.formats.shapes import Recogniser, Shape
 from assay.formats.solution_fields import NotTaken
-from assay.formats.step_labels import AfterError
 from assay.formats.stepwise import gsm8k_solutions, is_tagged, math_shepherd, trl_stepwise
 from assay.formats.tally import Tally
 from assay.types import Solution

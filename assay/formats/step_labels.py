@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, Literal
+from typing import Any
 
+from assay.configs import AfterError
 from assay.formats.fields import RowError, shown
-
-AfterError = Literal["unjudged", "bad"]
-"""What the steps after the first wrong one are labelled."""
 
 Labels = tuple[int | None, ...]
 
 GOOD, NEUTRAL, BAD = 1, 0, -1
+LABEL_NAMES = {GOOD: "good", NEUTRAL: "neutral", BAD: "bad", None: "not judged"}
 
 
 def labels_of_first_error(

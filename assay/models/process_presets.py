@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from assay.configs import ReductionName
+from assay.configs import Reduction
 from assay.data.step_contract import CLASSES, StepContract
 from assay.errors import ConfigError
 
@@ -51,7 +51,7 @@ class Preset:
     """What must be one token, for a step is read there."""
     model_type: str | None = None
     """The plain architecture behind code of its own. None: as the config says."""
-    reduction: ReductionName | None = None
+    reduction: Reduction | None = None
     """How upstream makes one reward of a solution's steps."""
     upstream: str = "P(good)"
     """What upstream reports for a step; Assay reports P(good) for all."""

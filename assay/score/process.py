@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.configs import TOKEN_BUDGET, ReductionName, Truncation
+from assay.configs import TOKEN_BUDGET, Reduction, Truncation
 from assay.data.contract import Contract
 from assay.formats.steps import split_steps
 from assay.models.backbones import weights_digest
@@ -32,12 +32,12 @@ class ProcessScorer:
         self,
         model: ProcessRewardModel,
         *,
-        reduction: ReductionName = "product",
+        reduction: Reduction = "product",
         token_budget: int = TOKEN_BUDGET,
         truncation: Truncation = "error",
     ):
         self.model = model
-        self.reduction: ReductionName = reduction
+        self.reduction: Reduction = reduction
         self.token_budget = token_budget
         self.truncation: Truncation = truncation
 
@@ -94,7 +94,7 @@ def as_solution(conversation: Conversation) -> Solution:
 def load_step_scorer(
     run: str | Path,
     *,
-    reduction: ReductionName | None = None,
+    reduction: Reduction | None = None,
     token_budget: int = TOKEN_BUDGET,
     truncation: Truncation = "error",
     engine: str = "auto",

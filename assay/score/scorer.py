@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from assay.configs import TOKEN_BUDGET, AggregatorName, ReductionName, Truncation
+from assay.configs import TOKEN_BUDGET, AggregatorName, Reduction, Truncation
 from assay.data.contract import Contract
 from assay.errors import ConfigError
 from assay.models.backbones import weights_digest
@@ -80,7 +80,7 @@ def load_scorer(
     engine: str = "auto",
     aggregator: AggregatorName | None = None,
     strength: float | None = None,
-    reduction: ReductionName | None = None,
+    reduction: Reduction | None = None,
     preset: str | None = None,
 ) -> RewardScorer | EnsembleScorer | ProcessScorer:
     """A scorer from a run directory or somebody else's one-output model (contract unverified).

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from assay.configs import Neutral
 from assay.errors import DataError
 from assay.stats.arrays import Clusters, Floats, codes, finite, nothing, same_length
 from assay.stats.estimates import Estimate, estimate_mean, jackknife_of_sums
@@ -20,9 +21,6 @@ from assay.types import Figure
 
 Labels = Sequence[int | None]
 """Of the S steps of a solution: 1 good, 0 neutral, -1 bad, None not judged."""
-
-Neutral = Literal["good", "bad", "skip"]
-"""What a neutral step counts as; skip: as no judgment of the step, and as no error."""
 
 SOUND = -1
 """Stands for the index of the first error where there is none."""

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from assay.configs import Reduction
 from assay.errors import ConfigError, DataError
 from assay.stats.arrays import Clusters, Floats, codes, nothing, same_length
 from assay.stats.correlation import spearman
 from assay.stats.intervals import cluster_bootstrap, cluster_mean
 from assay.types import Figure
 
-Reduction = Literal["product", "log-product", "min", "mean", "last"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
 EPSILON = 1e-12

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.configs import Neutral
 from assay.errors import DataError
 from assay.stats.arrays import Clusters, Floats, codes
 from assay.stats.auc import auc
@@ -24,7 +25,6 @@ from assay.stats.first_errors import (
     FirstErrorFigures,
     FirstErrors,
     Labels,
-    Neutral,
     bounded,
     check_labels,
     check_neutral,
