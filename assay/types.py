@@ -218,11 +218,14 @@ class StepScores:
     """Step rewards of solutions, in the order given: P(the step is right), one a step.
 
     A step reward is NaN where the solution was cut before it; ``cut`` counts those steps.
+    ``truncated`` counts, for each solution, the steps read behind a prompt that lost its beginning;
+    empty where none was.
     """
 
     rewards: tuple[NDArray[np.float64], ...]  # (S,) each
     std: tuple[NDArray[np.float64], ...] | None = None
     cut: int = 0
+    truncated: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +261,11 @@ class StepScorer(Protocol):
 def json_number(x: float) -> float | None:
     """The number, or None for NaN, which JSON has not."""
     return None if math.isnan(x) else x
+
+
+def as_lists(arrays: Sequence[NDArray[np.float64]]) -> list[list[float | None]]:
+    """Step rewards as JSON has them: null where a step was cut."""
+    return [[json_number(float(x)) for x in array] for array in arrays]
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,8 +232,8 @@ def real_worlds(backbone: str) -> list[World]:
     from assay.models.reward_model import RewardModel
     from assay.models.views import View
     from assay.train.encode import pair_index
-    from assay.train.ensemble import cached_features, encode_pairs
-    from assay.train.prepare import FROZEN_LAYERS
+    from assay.train.ensemble import encode_pairs
+    from assay.train.prepare import FROZEN_LAYERS, cached_features
     from assay.train.reward import gap_scale
 
     model = RewardModel.from_backbone(backbone)
@@ -244,7 +244,7 @@ def real_worlds(backbone: str) -> list[World]:
     scale = 0.0
     for place in (TRAIN, HELDOUT):
         examples, _ = encode_pairs(model, PreferencePairs.load(place))
-        features = cached_features(model, [t for e in examples for t in e.tokens], [view], None)
+        features = cached_features(model, [t for e in examples for t in e.tokens], None, [view])
         scale = scale or gap_scale(features, examples)
         index = pair_index(examples)
         difference = (features[index.chosen] - features[index.rejected]).astype(np.float64) * scale

@@ -165,8 +165,11 @@ class StepRenderer:
             generation_prompt=count > 0,
         )
 
-    def tokenise(self, solutions: Sequence[Solution]) -> list[list[Tokens]]:
+    def tokenise(self, solutions: Sequence[Solution], first: int = 1) -> list[list[Tokens]]:
         """Tokens of every beginning of every solution, not yet cut to ``max_length``.
+
+        Args:
+            first: The number of the first solution, which errors count from.
 
         Raises:
             ContractError: If a solution has no steps, cannot be written, or has a step of which
@@ -174,12 +177,12 @@ class StepRenderer:
         """
         if not solutions:
             return []
-        for number, solution in enumerate(solutions, start=1):
+        for number, solution in enumerate(solutions, start=first):
             if not solution.steps:
                 raise ContractError(f"Solution {number} has no steps; a step reward needs a step.")
             self._check_text(solution, number)
         tokens = []
-        for number, (header, own) in enumerate(self._ids(solutions), start=1):
+        for number, (header, own) in enumerate(self._ids(solutions), start=first):
             self._check(own, header, number)
             start = min(common_prefix([header, *own]), min(map(len, own)) - 1)
             tokens.append([Tokens(np.asarray(i, dtype=np.int32), start) for i in own])

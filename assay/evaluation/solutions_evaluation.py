@@ -18,11 +18,11 @@ from assay.errors import DataError
 from assay.evaluation.run import REPORT, RESULTS, SCHEMA, SCORES, package_versions
 from assay.evaluation.solutions import StepEvaluation, evaluate_steps
 from assay.evaluation.solutions_page import solutions_page, table_text
-from assay.evaluation.step_scoring import REWARDS, STDS, KnownSteps, ScoredSteps, as_lists
+from assay.evaluation.step_scoring import REWARDS, STDS, KnownSteps, ScoredSteps
 from assay.evaluation.suites import SOLUTIONS, data_files
 from assay.formats.files import shown_name
 from assay.formats.step_labels import BAD, GOOD
-from assay.types import Solution
+from assay.types import Solution, as_lists
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from assay.evaluation.solutions_evaluation import (
     load_judged,
 )
 from assay.evaluation.step_scoring import (
-    CountTruncated,
     ScoredSteps,
     read_step_rewards,
     score_solutions,
@@ -33,7 +32,6 @@ from assay.types import Solution
 
 if TYPE_CHECKING:
     from assay.progress import Report
-    from assay.score.process import ProcessScorer
 
 
 def check_step_request(config: Evaluate, is_file: bool) -> None:
@@ -171,20 +169,6 @@ def _score(
     )
     digest = f"{scorer.digest} {config.truncation}"
     every = [*solutions, *(tune.others if tune else ())]
-    scored = score_solutions(scorer, every, config.out, digest, progress, _truncated(scorer))
+    scored = score_solutions(scorer, every, config.out, digest, progress)
     count = len(solutions)
     return scored.part(range(count)), scored.part(range(count, len(every))), digest
-
-
-def _truncated(scorer: ProcessScorer) -> CountTruncated:
-    """Steps read behind a prompt without its beginning, by solution: step scores do not say."""
-    from assay.models.step_scoring import beginnings_of
-
-    def count(solutions: Sequence[Solution]) -> list[int]:
-        counts = [0] * len(solutions)
-        found = beginnings_of(scorer.model, solutions, scorer.truncation)
-        for (number, _), tokens in zip(found.where, found.tokens, strict=True):
-            counts[number] += tokens.truncated > 0
-        return counts
-
-    return count

@@ -8,7 +8,7 @@ Letters: S steps of a solution · B solutions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,16 +22,13 @@ from assay.formats.files import numbering, read_rows
 from assay.formats.journal import Journal
 from assay.formats.storage import canonical, digest_of_bytes
 from assay.stats.arrays import Floats
-from assay.types import Solution, StepScorer, StepScores, json_number
+from assay.types import Solution, StepScorer, StepScores, as_lists
 
 if TYPE_CHECKING:
     from assay.progress import Report
 
 REWARDS, STDS = "step_rewards", "step_reward_std"
 """Fields of saved step rewards and of their standard deviations, as ``assay score`` writes them."""
-
-CountTruncated = Callable[[Sequence[Solution]], Sequence[int]]
-"""How many steps of each solution were read behind a prompt that lost its beginning."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +78,12 @@ def score_solutions(
     directory: Path | None = None,
     model_digest: str = "",
     progress: Report | None = None,
-    count_truncated: CountTruncated | None = None,
 ) -> ScoredSteps:
     """Step rewards of all solutions.
 
     Args:
         directory: Where the journal is kept; what it holds already is not scored again.
         model_digest: What tells the scorer from others; the journal is bound to it.
-        count_truncated: Counts what the scorer does not say; left out, none is counted.
 
     Raises:
         ConfigError: If the journal there is of other solutions, another model or truncation.
@@ -104,7 +99,6 @@ def score_solutions(
     while done < len(solutions):
         part = solutions[done : done + WINDOW]
         window = _score(scorer, part, done)
-        window["truncated"] = list(count_truncated(part)) if count_truncated else [0] * len(part)
         if journal:
             journal.append(window)
         windows.append(window)
@@ -130,15 +124,13 @@ def _score(scorer: StepScorer, solutions: Sequence[Solution], done: int) -> dict
                 f"The scorer gave rewards of shape {np.shape(rewards)} for the "
                 f"{len(solution.steps)} steps of solution {number}; wanted one a step."
             )
-    window: dict[str, Any] = {"rewards": as_lists(scores.rewards)}
+    window: dict[str, Any] = {
+        "rewards": as_lists(scores.rewards),
+        "truncated": list(scores.truncated) or [0] * len(solutions),
+    }
     if scores.std is not None:
         window["stds"] = as_lists(scores.std)
     return window
-
-
-def as_lists(arrays: Sequence[Floats]) -> list[list[float | None]]:
-    """Step rewards as JSON has them: null where a step was cut."""
-    return [[json_number(float(x)) for x in array] for array in arrays]
 
 
 def _collected(windows: Sequence[Mapping[str, Any]]) -> ScoredSteps:

@@ -37,7 +37,7 @@ from assay.evaluation.suite import (
 )
 from assay.formats.files import read_rows
 from assay.formats.rows import Tally, shape_of
-from assay.formats.solutions import solution_shapes
+from assay.formats.solutions import is_solution_row
 from assay.types import Figure, Solution
 
 Named = TypeVar("Named", Item, Solution)
@@ -314,9 +314,7 @@ def holds_solutions(name: str) -> bool:
     if not Path(name).expanduser().exists():
         return False
     first = next(iter(read_rows(data_files(name)[0])), None)
-    if first is None or "responses" in first[1] or shape_of(first[1]) is not None:
-        return False
-    return any(shape.fits(first[1]) for shape in solution_shapes())
+    return first is not None and shape_of(first[1]) is None and is_solution_row(first[1])
 
 
 def _counted(rows: Iterator[tuple[int, dict[str, Any]]], tally: Tally) -> Iterator[Any]:

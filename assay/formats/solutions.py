@@ -63,6 +63,11 @@ def solution_shapes(after_error: AfterError = "unjudged") -> tuple[SolutionShape
     )
 
 
+def is_solution_row(row: Row) -> bool:
+    """Whether a row is a solution in steps, and not a prompt with responses."""
+    return "responses" not in row and any(shape.fits(row) for shape in solution_shapes())
+
+
 class SolutionReader:
     """Turns the rows of one source into solutions with their places; counts what it drops.
 

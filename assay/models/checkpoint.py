@@ -238,6 +238,20 @@ def load_model(directory: str | Path, *, engine: str = "auto", check: bool = Tru
     return model
 
 
+def read_head(path: Path) -> dict[str, Tensor]:
+    """The weights of a head that is in its own file.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    try:
+        return load_file(path / HEAD_FILE)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} has no readable {HEAD_FILE}; its head is missing."
+        ) from error
+
+
 def local_directory(name: str | Path) -> Path:
     """The directory of that name, or a copy of the hub repository of that name without pickles."""
     path = Path(name)
@@ -320,12 +334,7 @@ def _load_own(path: Path) -> RewardModel:
         raise CheckpointError(f"{path} cannot be loaded: {error}") from error
     pooled_head = None
     if not record["standard"]:
-        try:
-            state = load_file(path / HEAD_FILE)
-        except (FileNotFoundError, SafetensorError) as error:
-            raise CheckpointError(
-                f"{path} has no readable {HEAD_FILE}; its head is missing."
-            ) from error
+        state = read_head(path)
         pooled_head = nn.Linear(state["weight"].shape[1], 1, bias="bias" in state)
         pooled_head.load_state_dict(state)
     model = RewardModel(

@@ -29,6 +29,7 @@ from assay.models.checkpoint import (
     check_manifest,
     local_directory,
     merged,
+    read_head,
     read_json,
     refuse_pickles,
     require_finite,
@@ -234,15 +235,7 @@ def _saved_members(path: Path) -> nn.Linear:
 
 def _saved_head(path: Path, standard: bool) -> nn.Module:
     """The head among a classifier's weights, or in its own file."""
-    if standard:
-        state = _named_head(path)
-    else:
-        try:
-            state = load_file(path / HEAD_FILE)
-        except (FileNotFoundError, SafetensorError) as error:
-            raise CheckpointError(
-                f"{path} has no readable {HEAD_FILE}; its head is missing."
-            ) from error
+    state = _named_head(path) if standard else read_head(path)
     head: nn.Module
     if "weight" in state:
         outputs, width = state["weight"].shape

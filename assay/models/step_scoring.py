@@ -30,11 +30,12 @@ class Beginnings:
 
 
 def beginnings_of(
-    model: ProcessRewardModel, solutions: Sequence[Solution], truncation: Truncation
+    model: ProcessRewardModel, solutions: Sequence[Solution], truncation: Truncation, first: int = 1
 ) -> Beginnings:
     """Tokens of the beginnings that fit.
 
-    ``drop`` leaves out the steps beyond ``max_length``; ``truncate-left`` cuts the prompt.
+    ``drop`` leaves out the steps beyond ``max_length``; ``truncate-left`` cuts the prompt. Errors
+    count solutions from ``first``.
 
     Raises:
         ContractError: If a solution cannot be written or tokenised, or is too long and the policy
@@ -43,12 +44,14 @@ def beginnings_of(
     kept: list[Tokens] = []
     where: list[tuple[int, int]] = []
     cut = 0
-    for number, group in enumerate(model.step_renderer.tokenise(solutions)):
+    for number, group in enumerate(model.step_renderer.tokenise(solutions, first)):
         for step, tokens in enumerate(group):
             try:
                 fitted = model.renderer.fit(tokens, truncation)
             except ContractError as error:
-                raise ContractError(f"Step {step + 1} of solution {number + 1}: {error}") from error
+                raise ContractError(
+                    f"Step {step + 1} of solution {number + first}: {error}"
+                ) from error
             if fitted is None:
                 cut += 1
                 continue
@@ -80,10 +83,13 @@ def score_steps(
     """
     rewards: list[NDArray[np.float64]] = [np.full(len(s.steps), np.nan) for s in solutions]
     deviations = [np.full(len(s.steps), np.nan) for s in solutions]
+    truncated = [0] * len(solutions)
     outputs, cut = len(model.steps.classes), 0
     for start in range(0, len(solutions), WINDOW):
-        part = beginnings_of(model, solutions[start : start + WINDOW], truncation)
+        part = beginnings_of(model, solutions[start : start + WINDOW], truncation, start + 1)
         cut += part.cut
+        for (number, _), tokens in zip(part.where, part.tokens, strict=True):
+            truncated[start + number] += tokens.truncated > 0
         for indexes, logits in forward_groups(model, part.tokens, token_budget):
             # (R, 1 + M): by the model, and by each member of an ensemble
             values = np.stack(
@@ -100,4 +106,4 @@ def score_steps(
             if progress:
                 progress(len(indexes))
     std = tuple(deviations) if model.members is not None else None
-    return StepScores(tuple(rewards), std, cut)
+    return StepScores(tuple(rewards), std, cut, tuple(truncated))

@@ -82,7 +82,8 @@ class ProcessScorer:
         scores = self.score_steps(solutions)
         if not solutions:
             return Scores(np.zeros(0))
-        return Scores(reduce_steps(scores.rewards, self.reduction))
+        reward = reduce_steps(scores.rewards, self.reduction)
+        return Scores(reward, truncated=sum(n > 0 for n in scores.truncated))
 
 
 def as_solution(conversation: Conversation) -> Solution:

@@ -5,6 +5,7 @@ Letters: N whole solutions of a problem · W beams · K next steps of a beam.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from assay.configs import Solving
+from assay.data.contract import Ids
 from assay.errors import ConfigError
 from assay.feedback.answers import compare_answers, final_answer
 from assay.formats.steps import join_steps, split_steps
-from assay.models.generate import generate
+from assay.models.generate import Generation, generate
 from assay.models.policy import Policy
 from assay.stats.reduce import reduce_steps
 from assay.types import Messages, Solution, StepScorer
@@ -99,17 +101,7 @@ def _whole(
     progress: Progress | None,
 ) -> list[Solved]:
     """N whole solutions of each problem, scored together; the prompt is read once."""
-    groups = generate(
-        policy,
-        prompts,
-        samples=settings.samples,
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        seed=settings.seed,
-        streams=numbers,
-        batch_size=settings.batch_size,
-    )
+    groups = _samples(policy, prompts, numbers, settings)
     solved = []
     for prompt, group in zip(prompts, groups, strict=True):
         texts = [(tuple(_steps(g.text, settings.separator)), g.ended) for g in group]
@@ -120,6 +112,27 @@ def _whole(
         if progress:
             progress(1)
     return solved
+
+
+def _samples(
+    policy: Policy,
+    prompts: Sequence[Messages | Ids],
+    streams: Sequence[int],
+    settings: Solving,
+    stop: Sequence[str] = (),
+) -> list[list[Generation]]:
+    return generate(
+        policy,
+        prompts,
+        samples=settings.samples,
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        stop=stop,
+        seed=settings.seed,
+        streams=streams,
+        batch_size=settings.batch_size,
+    )
 
 
 def _steps(text: str, separator: str) -> list[str]:
@@ -246,18 +259,7 @@ def _advance(
     ]
     # beams are told apart by what they say, so a beam gets the same samples whatever stands by it
     streams = [_stream(search.number, depth, beam.steps) for search, beam in places]
-    groups = generate(
-        policy,
-        begun,
-        samples=settings.samples,
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        stop=(settings.separator,),
-        seed=settings.seed,
-        streams=streams,
-        batch_size=settings.batch_size,
-    )
+    groups = _samples(policy, begun, streams, settings, stop=(settings.separator,))
     written: dict[int, dict[tuple[str, ...], bool]] = {}
     for (search, beam), group in zip(places, groups, strict=True):
         own = written.setdefault(id(search), {})
@@ -282,8 +284,6 @@ def _begun(steps: Sequence[str], separator: str) -> str:
 
 
 def _stream(number: int, depth: int, steps: Sequence[str]) -> int:
-    import hashlib
-
     text = "\0".join((str(number), str(depth), *steps))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 

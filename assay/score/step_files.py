@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from assay.configs import Score
 from assay.errors import ContractError, DataError
 from assay.formats.files import numbering, read_rows, write_rows
-from assay.formats.solutions import SolutionReader, solution_shapes
+from assay.formats.solutions import SolutionReader, is_solution_row
 from assay.formats.tally import Tally
 from assay.stats.reduce import reduce_steps
-from assay.types import Solution, StepScores, json_number
+from assay.types import Solution, StepScores, as_lists, json_number
 
 if TYPE_CHECKING:
     from assay.progress import Report
@@ -108,22 +108,16 @@ def _scored(
 
 def columns(scores: StepScores, reduction: str) -> dict[str, Any]:
     """Step rewards and their reduction as JSON has them, one a solution; null where cut."""
-
-    def plain(arrays: Sequence[Any]) -> list[list[float | None]]:
-        return [[json_number(float(x)) for x in array] for array in arrays]
-
     found: dict[str, Any] = {
-        "step_rewards": plain(scores.rewards),
+        "step_rewards": as_lists(scores.rewards),
         "rewards": [json_number(float(r)) for r in reduce_steps(scores.rewards, reduction)],
     }
     if scores.std is not None:
-        found["step_reward_std"] = plain(scores.std)
+        found["step_reward_std"] = as_lists(scores.std)
     return found
 
 
 def holds_solutions(source: Path) -> bool:
     """Whether the first row of a file is a solution in steps, not a prompt with responses."""
     first = next(iter(read_rows(str(source))), None)
-    if first is None or "responses" in first[1] or "chosen" in first[1]:
-        return False
-    return any(shape.fits(first[1]) for shape in solution_shapes())
+    return first is not None and "chosen" not in first[1] and is_solution_row(first[1])

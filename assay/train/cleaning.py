@@ -23,8 +23,8 @@ from assay.models.views import View, check_views, deepest_first
 from assay.stats import FlipModel
 from assay.train.crossfit import CrossFit, check_cross_fit, cross_fit
 from assay.train.encode import EncodeReport, Example, pair_index
-from assay.train.ensemble import cached_features, encode_pairs, head_plan, view_scales
-from assay.train.prepare import FROZEN_LAYERS, Progress
+from assay.train.ensemble import encode_pairs, head_plan, view_scales
+from assay.train.prepare import FROZEN_LAYERS, Progress, cached_features
 from assay.train.reward import resolve
 from assay.types import Comparison, Preference, json_number
 
@@ -92,7 +92,7 @@ def check_labels(
     examples, encoding = encode_pairs(model, pairs)
     check_cross_fit(examples, cleaning.folds, cleaning.rounds)  # before the backbone reads it all
     tokens = [t for e in examples for t in e.tokens]
-    features = cached_features(model, tokens, views, progress)
+    features = cached_features(model, tokens, progress, views)
     scaled = (features - features.mean(0)) * view_scales(model, features, examples, views)
     training = _as_training(cleaning)
 

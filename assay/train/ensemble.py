@@ -30,7 +30,7 @@ from assay.train.encode import EncodeReport, Example, encode
 from assay.train.ensemble_report import EnsembleReport, RewardedSet, ensemble_report
 from assay.train.fit import FitResult, fit
 from assay.train.heads import HeadPlan, Heads, HeadsTask, bootstrap_weights
-from assay.train.prepare import FROZEN_LAYERS, Progress
+from assay.train.prepare import FROZEN_LAYERS, Progress, cached_features
 from assay.train.reward import gap_scale, resolve, train_reward
 from assay.train.tasks import LossSettings
 
@@ -203,7 +203,7 @@ def _heads(job: _Job, models: Sequence[RewardModel]) -> tuple[list[Part], list[F
     examples, _ = encode_pairs(model, job.train)
     held, _ = encode_pairs(model, job.heldout)
     tokens = [t for e in (*examples, *held) for t in e.tokens]
-    features = cached_features(model, tokens, views, job.progress)
+    features = cached_features(model, tokens, job.progress, views)
     split = sum(len(e.lengths) for e in examples)
     scale = view_scales(model, features[:split], examples, views)
     scaled = (features - features[:split].mean(0)) * scale
@@ -376,22 +376,6 @@ def view_scales(
 def encode_pairs(model: Rewarding, pairs: PreferencePairs) -> tuple[list[Example], EncodeReport]:
     """Comparisons as token trees by the model's contract."""
     return encode(model.renderer, pairs.comparisons, clusters_of(pairs), share=not model.encoder)
-
-
-def cached_features(
-    model: RewardModel, tokens: Sequence[Tokens], views: Sequence[View], progress: Progress | None
-) -> NDArray[np.float32]:
-    """Features of all views, computed once and kept on disk."""
-    done = 0
-
-    def report(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress:
-            progress("features", done, len(tokens), 0)
-
-    cache = FeatureCache.of(model, views)
-    return cache.get(model, tokens, token_budget=TOKEN_BUDGET, progress=report)
 
 
 def part_rewards(

@@ -15,6 +15,7 @@ from assay.models.backbone_model import BackboneModel
 from assay.models.backbones import cut_layers, set_checkpointing
 from assay.models.features import FeatureCache
 from assay.models.probe import choose_engine
+from assay.models.views import View
 from assay.train.plan import FitSettings
 
 Progress = Callable[[str, int, int, int], None]
@@ -144,9 +145,16 @@ def resolve_settings(training: Training, examples: Sequence[HasTree]) -> FitSett
 
 
 def cached_features(
-    model: BackboneModel, tokens: Sequence[Tokens], progress: Progress | None
+    model: BackboneModel,
+    tokens: Sequence[Tokens],
+    progress: Progress | None,
+    views: Sequence[View] = (),
 ) -> NDArray[np.float32]:
-    """What the model's head reads of conversations, cached where it can be, ``(B, D)``."""
+    """What the model's head reads of conversations, cached where it can be, ``(B, D)``.
+
+    Args:
+        views: What to read of them instead, side by side.
+    """
     done = 0
 
     def report(count: int) -> None:
@@ -155,4 +163,5 @@ def cached_features(
         if progress:
             progress("features", done, len(tokens), 0)
 
-    return FeatureCache.of(model).get(model, tokens, token_budget=TOKEN_BUDGET, progress=report)
+    cache = FeatureCache.of(model, views)
+    return cache.get(model, tokens, token_budget=TOKEN_BUDGET, progress=report)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from assay.atomic import write_json, write_text
 from assay.configs import TrainProcess
-from assay.train.run import TrainedRun, check_out, watched
+from assay.train.run import (
+    TrainedRun,
+    as_fitted,
+    check_out,
+    closing,
+    split_seed,
+    take_over,
+    watched,
+)
 
 if TYPE_CHECKING:
     from assay.data.solutions import Solutions
@@ -60,12 +67,10 @@ def load_solutions(config: TrainProcess) -> tuple[Solutions, Solutions]:
     solutions = Solutions.load(config.data, limit=config.limit, **how)
     if config.heldout:
         return solutions, Solutions.load(config.heldout, **how)
-    seed = config.seed if config.split_seed is None else config.split_seed
-    return solutions.split(heldout=config.heldout_fraction, by="prompt", seed=seed)
+    return solutions.split(config.heldout_fraction, by="prompt", seed=split_seed(config))
 
 
 def _starting_model(config: TrainProcess) -> ProcessRewardModel:
-    from assay.models.backbones import check_context
     from assay.models.process_checkpoint import load_process
     from assay.models.process_model import ProcessRewardModel
 
@@ -81,10 +86,7 @@ def _starting_model(config: TrainProcess) -> ProcessRewardModel:
             seed=config.seed,
         )
     model = load_process(config.from_run, engine=config.engine)
-    check_context(model.network.config, config.max_length, config.from_run)
-    # a contract that was inferred is this model's own once it is trained by it
-    model.set_contract(max_length=config.max_length, truncation=config.truncation, verified=True)
-    model.provenance = {**model.provenance, "from": config.from_run}
+    take_over(model, config)
     return model
 
 
@@ -99,16 +101,8 @@ def save_run(
     from assay.train.process_card import process_card
     from assay.train.resume import clear_resume
 
-    out, settings = config.out, result.settings
-    resolved = replace(
-        config,
-        epochs=settings.epochs,
-        lr=settings.lr,
-        batch_size=settings.batch_size,
-        token_budget=config.token_budget if config.mode == "frozen" else settings.token_budget,
-        eval_every=settings.eval_every,
-        save_every=settings.save_every,
-    )
+    out = config.out
+    resolved = as_fitted(config, result.settings)
     figures = {name: figure.to_dict() for name, figure in result.figures.items()}
     record: dict[str, Any] = {
         "heldout": {**figures, "report": result.heldout.to_dict()},
@@ -140,9 +134,5 @@ def save_run(
     write_text(out / "README.md", process_card(result, record))
     write_manifest(out)
     clear_resume(out)
-    text = "\n".join([str(train.report), str(result), f"written to {out}"])
-    if result.shared_prompts:
-        text += (
-            f"\nwarning: {result.shared_prompts:,} held-out prompts are also in the training data"
-        )
+    text = closing(train.report, result, out)
     return TrainedRun(out, result.figures, text, json.loads(json.dumps(record)))

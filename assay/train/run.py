@@ -15,6 +15,7 @@ from assay.configs import (
     PairTraining,
     TrainEnsemble,
     TrainingRun,
+    TrainProcess,
     TrainReward,
 )
 from assay.errors import ConfigError, TrainingError
@@ -22,11 +23,15 @@ from assay.types import Figure
 
 if TYPE_CHECKING:
     from assay.data.pairs import PreferencePairs
+    from assay.models.backbone_model import BackboneModel
     from assay.models.reward_model import RewardModel
     from assay.progress import Report
+    from assay.train.plan import FitSettings
+    from assay.train.process import ProcessResult
     from assay.train.reward import RewardResult
 
 Result = TypeVar("Result")
+Run = TypeVar("Run", "TrainReward", "TrainProcess")
 
 
 @dataclass(frozen=True)
@@ -137,8 +142,12 @@ def is_main() -> bool:
 
 def load_data(config: TrainReward | TrainEnsemble) -> tuple[PreferencePairs, PreferencePairs]:
     """Training and held-out pairs, by file or split off by prompt."""
-    seed = config.seed if config.split_seed is None else config.split_seed
-    return load_split(config, seed, config.loss)
+    return load_split(config, split_seed(config), config.loss)
+
+
+def split_seed(config: TrainReward | TrainEnsemble | TrainProcess) -> int:
+    """The seed of the split: its own, or the training's."""
+    return config.seed if config.split_seed is None else config.split_seed
 
 
 def load_split(
@@ -159,7 +168,6 @@ def load_split(
 
 
 def _starting_model(config: TrainReward) -> RewardModel:
-    from assay.models.backbones import check_context
     from assay.models.checkpoint import load_model
     from assay.models.reward_model import RewardModel
 
@@ -172,11 +180,45 @@ def _starting_model(config: TrainReward) -> RewardModel:
             seed=config.seed,
         )
     model = load_model(config.from_run, engine=config.engine)
-    check_context(model.network.config, config.max_length, config.from_run)
+    take_over(model, config)
+    return model
+
+
+def take_over(model: BackboneModel, config: TrainReward | TrainProcess) -> None:
+    """Make a trained model the start of another run, with that run's limits.
+
+    Raises:
+        ConfigError: If ``max_length`` is more than the model's context.
+    """
+    from assay.models.backbones import check_context
+
+    check_context(model.network.config, config.max_length, str(config.from_run))
     # a contract that was inferred is this model's own once it is trained by it
     model.set_contract(max_length=config.max_length, truncation=config.truncation, verified=True)
     model.provenance = {**model.provenance, "from": config.from_run}
-    return model
+
+
+def as_fitted(config: Run, settings: FitSettings) -> Run:
+    """The configuration with what was left open as it was settled."""
+    return replace(
+        config,
+        epochs=settings.epochs,
+        lr=settings.lr,
+        batch_size=settings.batch_size,
+        token_budget=config.token_budget if config.mode == "frozen" else settings.token_budget,
+        eval_every=settings.eval_every,
+        save_every=settings.save_every,
+    )
+
+
+def closing(report: object, result: RewardResult | ProcessResult, out: Path) -> str:
+    """What is printed at the end: what was read, what came of it, where it is, what is doubtful."""
+    text = "\n".join([str(report), str(result), f"written to {out}"])
+    if result.shared_prompts:
+        text += (
+            f"\nwarning: {result.shared_prompts:,} held-out prompts are also in the training data"
+        )
+    return text
 
 
 def save_run(
@@ -195,16 +237,7 @@ def save_run(
     from assay.train.resume import clear_resume
 
     report = result.heldout
-    settings = result.settings
-    resolved = replace(
-        config,
-        epochs=settings.epochs,
-        lr=settings.lr,
-        batch_size=settings.batch_size,
-        token_budget=config.token_budget if config.mode == "frozen" else settings.token_budget,
-        eval_every=settings.eval_every,
-        save_every=settings.save_every,
-    )
+    resolved = as_fitted(config, result.settings)
     record: dict[str, Any] = {
         "heldout": report.to_dict(),
         "data": {
@@ -256,11 +289,7 @@ def save_run(
     clear_resume(out)
     if config.push_to_hub:
         push(out, config.push_to_hub)
-    text = "\n".join([str(train.report), str(result), f"written to {out}"])
-    if result.shared_prompts:
-        text += (
-            f"\nwarning: {result.shared_prompts:,} held-out prompts are also in the training data"
-        )
+    text = closing(train.report, result, out)
     return TrainedRun(out, report.figures, text, json.loads(json.dumps(record)))
 
 

@@ -134,7 +134,7 @@ def encode_steps(
     policy = truncation or renderer.renderer.contract.truncation
     for start in range(0, len(solutions), WINDOW):
         window = solutions[start : start + WINDOW]
-        for offset, tokens in enumerate(_tokenise(renderer, window)):
+        for offset, tokens in enumerate(_tokenise(renderer, window, start + 1)):
             number = start + offset
             if isinstance(tokens, ContractError):
                 refused += 1
@@ -194,16 +194,16 @@ class _Step:
 
 
 def _tokenise(
-    renderer: StepRenderer, window: Sequence[Solution]
+    renderer: StepRenderer, window: Sequence[Solution], first: int
 ) -> list[list[Tokens] | ContractError]:
     """Tokens of every solution of a window, or the error of those the contract refuses."""
     try:
-        return [*renderer.tokenise(window)]
+        return [*renderer.tokenise(window, first)]
     except ContractError:
         results: list[list[Tokens] | ContractError] = []
-        for solution in window:
+        for number, solution in enumerate(window, start=first):
             try:
-                results += renderer.tokenise([solution])
+                results += renderer.tokenise([solution], number)
             except ContractError as error:
                 results.append(error)
         return results

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from assay.data.trees import fill, pack
-from assay.models.process_model import ProcessRewardModel
+from assay.models.process_model import ProcessRewardModel, class_logits
 from assay.stats import auc
 from assay.train.losses.steps import step_cross_entropy
 from assay.train.resume import EvaluationRow
@@ -134,8 +134,7 @@ def heldout_row(logits: NDArray[Any], examples: Sequence[StepExample]) -> Evalua
     outputs = torch.as_tensor(np.asarray(logits, dtype=np.float32))
     losses = step_cross_entropy(outputs, torch.from_numpy(targets)).numpy()
     row = {"heldout/loss": float(np.average(losses, weights=weights))}
-    padded = outputs if outputs.shape[1] > 1 else torch.cat([torch.zeros_like(outputs), outputs], 1)
-    good = 1 - torch.softmax(padded, dim=-1)[:, 0].numpy()
+    good = 1 - torch.softmax(class_logits(outputs), dim=-1)[:, 0].numpy()
     is_good = 1 - targets[:, 0] >= 0.5
     row["heldout/accuracy"] = float(np.mean((good >= 0.5) == is_good))
     if 0 < is_good.sum() < len(is_good):

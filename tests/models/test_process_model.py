@@ -14,6 +14,7 @@ import torch
 from tiny import save_backbone
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+from assay.configs import ProcessTraining
 from assay.data.trees import build_tree
 from assay.errors import CheckpointError, ContractError, DriftError
 from assay.models.checkpoint import load_model
@@ -21,8 +22,10 @@ from assay.models.process_checkpoint import load_process
 from assay.models.process_model import ProcessRewardModel, class_logits, step_rewards
 from assay.models.scoring import pack_groups
 from assay.models.step_scoring import score_steps
+from assay.score.process import ProcessScorer
 from assay.score.verify import verify
-from assay.types import Message, Solution
+from assay.train.step_examples import encode_steps
+from assay.types import Conversation, Message, Solution
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -165,6 +168,34 @@ def test_steps_beyond_the_context_are_counted_or_refused(make: Make) -> None:
     assert kept[: kept.sum()].all()
     with pytest.raises(ContractError, match=r"Step \d+ of solution 2: .*max_length is 400"):
         score_steps(model, [SOLUTIONS[0], long])
+
+
+def test_an_error_counts_solutions_from_the_first_of_all(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assay.models.step_scoring.WINDOW", 2)
+    monkeypatch.setattr("assay.train.step_examples.WINDOW", 2)
+    model = make("llama")
+    bad = solution("2 + 3?", "2 and 3", f"makes {model.contract.end_of_response}")
+    with pytest.raises(ContractError, match=r"Step 2 of solution 4 contains"):
+        score_steps(model, [*SOLUTIONS, bad])
+    _, encoding = encode_steps(
+        model.step_renderer,
+        [*(replace(s, labels=(1,) * len(s.steps)) for s in SOLUTIONS), bad],
+        [0, 0, 1, 2],
+        ProcessTraining(),
+        share=True,
+    )
+    assert "solution 4" in encoding.first_refusal
+
+
+def test_steps_behind_a_shortened_prompt_are_counted(make: Make) -> None:
+    long = solution("count " * 200, "one", "two")
+    scores = score_steps(make("llama"), [SOLUTIONS[0], long], truncation="truncate-left")
+    assert scores.truncated == (0, 2)
+    scorer = ProcessScorer(make("llama"), truncation="truncate-left")
+    conversation = Conversation(long.prompt, (Message("assistant", "one\n\ntwo"),))
+    assert scorer.score([conversation]).truncated == 1
 
 
 def test_order_and_batches_change_nothing(make: Make) -> None:
