@@ -127,15 +127,27 @@ def write_chain(
 ) -> list[str]:
     """Steps to a problem by somebody with these habits, after those that are there, ``(S,)``."""
     steps = list(begun)
-    for place in range(len(begun), len(problem.operations)):
-        value = problem.start
-        if steps:
-            left, value = _read(steps[-1])
-            if rng.random() < habits.rescue:
-                value = problem.operations[place - 1].of(left)
-        done, result = _work(value, problem.operations[place], habits, rng)
-        steps.append(line(value, place, done, result))
+    while len(steps) < len(problem.operations):
+        steps.append(next_step(problem, steps, habits, rng))
     return steps
+
+
+def next_step(
+    problem: Problem, steps: Sequence[str], habits: Habits, rng: np.random.Generator
+) -> str:
+    """The step that somebody with these habits writes after some."""
+    place, value = len(steps), problem.start
+    if steps:
+        left, value = _read(steps[-1])
+        if rng.random() < habits.rescue:
+            value = problem.operations[place - 1].of(left)
+    done, result = _work(value, problem.operations[place], habits, rng)
+    return line(value, place, done, result)
+
+
+def spoiled(step: str, rng: np.random.Generator) -> str:
+    """The step with any result in place of its own."""
+    return f"{step.partition('=')[0]}={rng.integers(MODULUS)}"
 
 
 def line(value: int, place: int, operation: Operation, result: int) -> str:

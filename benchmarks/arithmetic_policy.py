@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from arithmetic import LETTERS, SLOPPY, Habits, draw_problems, write_chain
+from arithmetic import LETTERS, Habits, Problem, draw_problems, next_step, spoiled
 from torch import Tensor, nn
 
 CHARACTERS = f"0123456789{LETTERS}+-*=\n"
@@ -78,15 +78,15 @@ def pretrain(
     lr: float,
     lengths: tuple[int, int],
     seed: int,
-    begun: bool = False,
+    spoil: float = 0.0,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
     """Next-token cross-entropy on responses, AdamW, linear warm-up and cosine to 0; in place.
 
     Args:
         habits: Of whoever writes the chains.
-        begun: The first steps of each chain are by ``SLOPPY``, and nothing is learnt from them:
-            how to go on, not how to go wrong.
+        spoil: Share of the results that are replaced by any value. They are not learnt, but what
+            those with these habits write after them is.
         on_step: Called with the number of the step just done and its loss.
     """
     rng = np.random.default_rng([seed, steps])
@@ -94,7 +94,7 @@ def pretrain(
     warmup = max(1, steps // 20)
     network.train()
     for step, (tokens, targets) in enumerate(
-        _batches(tokenizer, habits, steps, batch_size, lengths, rng, begun=begun)
+        _batches(tokenizer, habits, steps, batch_size, lengths, rng, spoil)
     ):
         done = (step - warmup) / max(1, steps - warmup)
         rate = (step + 1) / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * done))
@@ -119,33 +119,48 @@ def _batches(
     size: int,
     lengths: tuple[int, int],
     rng: np.random.Generator,
-    *,
-    begun: bool,
+    spoil: float,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Tokens and targets ``(B, T)``; the chains of a batch have as many steps, for little padding.
 
     Padding is on the right, where causal attention does not see it.
     """
-    vocabulary = tokenizer.get_vocab()
-    pad, end = vocabulary[PAD], vocabulary[END]
+    pad = tokenizer.pad_token_id
     for _ in range(count):
         steps = int(rng.integers(lengths[0], lengths[1] + 1))
-        rows = []
-        for problem in draw_problems(size, rng, (steps, steps)):
-            known: list[str] = []
-            if begun:
-                known = write_chain(problem, SLOPPY, rng)[: int(rng.integers(steps))]
-            chain = write_chain(problem, habits, rng, known)
-            given = "".join(f"{line}\n" for line in (problem.text, *known))
-            ids = [vocabulary[c] for c in given + "\n".join(chain[len(known) :])]
-            rows.append(([*ids, end], len(given)))
+        rows = [
+            _row(tokenizer, problem, habits, rng, spoil)
+            for problem in draw_problems(size, rng, (steps, steps))
+        ]
         longest = max(len(ids) for ids, _ in rows)
         tokens = torch.full((size, longest), pad)
         targets = torch.full((size, longest), IGNORED)
-        for row, (ids, given_tokens) in enumerate(rows):
-            tokens[row, : len(ids)] = torch.tensor(ids)
-            targets[row, given_tokens : len(ids)] = torch.tensor(ids[given_tokens:])
+        for place, (ids, learnt) in enumerate(rows):
+            tokens[place, : len(ids)] = torch.tensor(ids)
+            targets[place, : len(ids)] = torch.tensor(learnt)
         yield tokens, targets
+
+
+def _row(
+    tokenizer: Any, problem: Problem, habits: Habits, rng: np.random.Generator, spoil: float
+) -> tuple[list[int], list[int]]:
+    """A problem with a chain as tokens, and the same with what is not learnt left out."""
+    vocabulary = tokenizer.get_vocab()
+    ids = [vocabulary[c] for c in f"{problem.text}\n"]
+    learnt = [IGNORED] * len(ids)
+    steps: list[str] = []
+    for place in range(len(problem.operations)):
+        step, kept = next_step(problem, steps, habits, rng), None
+        if rng.random() < spoil:
+            step = spoiled(step, rng)
+            kept = step.index("=") + 1
+        steps.append(step)
+        is_last = place == len(problem.operations) - 1
+        end = tokenizer.eos_token_id if is_last else vocabulary["\n"]
+        written = [vocabulary[c] for c in step]
+        ids += [*written, end]
+        learnt += [*written[:kept], *[IGNORED] * len(written[kept:] if kept else ()), end]
+    return ids, learnt
 
 
 def save(network: Any, tokenizer: Any, directory: Path) -> None:
