@@ -1,0 +1,1 @@
+"""Reinforcement learning from a reward: rollouts, PPO and RLOO, and the watch over both."""
