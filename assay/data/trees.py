@@ -151,13 +151,20 @@ class PackedTrees:
 
     def response_index(self) -> list[NDArray[np.int64]]:
         """Each response's row indexes of its own tokens (some may lie in a shared beginning)."""
+        return self._index(0)
+
+    def predictor_index(self) -> list[NDArray[np.int64]]:
+        """Row indexes of the tokens before them: where a language model predicts each of them."""
+        return self._index(1)
+
+    def _index(self, before: int) -> list[NDArray[np.int64]]:
         indexes = []
         first = response = 0
         for tree in self.trees:
             for end, length in zip(tree.ends, tree.lengths, strict=True):
                 spans = [self.spans[first + node] for node in tree.chain(end)]
                 path = np.concatenate([np.arange(s.start, s.start + s.length) for s in spans])
-                indexes.append(path[self.starts[response] : length])
+                indexes.append(path[self.starts[response] - before : length - before])
                 response += 1
             first += len(tree.nodes)
         return indexes

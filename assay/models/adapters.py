@@ -34,10 +34,41 @@ def add_lora(
     Raises:
         ConfigError: If the backbone has not so many.
     """
+    adapted = lora_network(
+        model.network,
+        rank=rank,
+        alpha=alpha,
+        seed=seed,
+        layers=layers,
+        saved=[head_name(model.network)] if train_head else None,
+    )
+    # outside nn.Module's registry: the adapted network is the same modules, already registered
+    object.__setattr__(model, "adapted", adapted)
+
+
+def lora_network(
+    network: "PreTrainedModel",
+    *,
+    rank: int,
+    alpha: int,
+    seed: int,
+    layers: int | None = None,
+    saved: list[str] | None = None,
+    task: str = "SEQ_CLS",
+) -> Any:
+    """Put LoRA adapters on a network's linear layers in place; peft's view of it.
+
+    Args:
+        layers: Adapt so many of the upper transformer layers. Default: every linear layer.
+        saved: Modules outside the adapted ones that are trained whole.
+        task: peft's name of what the network is for.
+
+    Raises:
+        ConfigError: If the network has not so many layers.
+    """
     import torch
     from peft import LoraConfig, TaskType, get_peft_model
 
-    network = model.network
     prefix = network.base_model_prefix
     adapted_modules = set(network.base_model.modules())
     if layers is not None:
@@ -52,19 +83,18 @@ def add_lora(
         and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
     ]
     config = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
+        task_type=TaskType[task],
         r=rank,
         lora_alpha=alpha,
         lora_dropout=0.0,
         target_modules=targets,
-        modules_to_save=[head_name(network)] if train_head else None,
+        modules_to_save=saved,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         adapted: Any = get_peft_model(network, config)
     adapted.train(False)
-    # outside nn.Module's registry: the adapted network is the same modules, already registered
-    object.__setattr__(model, "adapted", adapted)
+    return adapted
 
 
 def merge(model: BackboneModel) -> "PreTrainedModel":

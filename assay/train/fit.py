@@ -1,56 +1,33 @@
 """The one training loop: steps over micro-batches filled to a token budget, on accelerate.
 
-A step's loss is the weighted sum of its examples' losses over the step's whole weight, so nothing
-depends on how the step was cut into forward passes or spread over processes. The loop knows nothing
-of rewards: a ``Task`` gives losses.
-
-Letters: B examples of a micro-batch · N examples in all.
+Each step is one of ``updates``. The loop knows nothing of rewards: a ``Task`` gives losses.
 """
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from assay.errors import ConfigError, TrainingError
-from assay.train.plan import FitSettings, learning_rate, micro_batches, parameter_groups, steps_of
+from assay.errors import ConfigError
+from assay.train.plan import FitSettings, learning_rate, parameter_groups, steps_of
 from assay.train.resume import EvaluationRow, MetricsLog, Progress, ResumePoints
+from assay.train.updates import Losses, Updates
 
 OnStep = Callable[[int, int, int, int], None]
 """Called with (step, total, examples, tokens) after every step."""
 
 
 @runtime_checkable
-class Task(Protocol):
+class Task(Losses, Protocol):
     """What is trained: examples with costs and weights, and their losses."""
 
     @property
     def module(self) -> nn.Module:
         """What is trained."""
-        ...
-
-    @property
-    def costs(self) -> Sequence[int]:
-        """Tokens of each example, ``(N,)``."""
-        ...
-
-    @property
-    def weights(self) -> Sequence[float]:
-        """Weight of each example's loss, ``(N,)``."""
-        ...
-
-    def losses(self, module: nn.Module, indexes: Sequence[int]) -> Tensor:
-        """One loss per example ``(B,)``, with gradients, through ``module``.
-
-        ``module`` may be wrapped for several processes.
-        """
         ...
 
     def evaluate(self, module: nn.Module, share: int, shares: int) -> list[Any]:
@@ -149,23 +126,25 @@ class _Loop:
     ):
         self.task = task
         self.settings = settings
-        self.weights = np.asarray(task.weights, dtype=np.float64)  # (N,)
         self.plan = steps_of(len(task.costs), settings)
         self.accelerator = _accelerator(settings, directory)
-        groups = parameter_groups(task.module, head, settings, scalars)
-        self.peaks = [group["lr"] for group in groups]
-        optimizer = torch.optim.AdamW(
-            groups, lr=settings.lr, betas=(0.9, 0.999), eps=1e-8, fused=True
+        self.updates = Updates(
+            task.module,
+            parameter_groups(task.module, head, settings, scalars),
+            self.accelerator,
+            token_budget=settings.token_budget,
+            max_grad_norm=settings.max_grad_norm,
+            precision=settings.precision,
         )
-        self.module, self.optimizer = self.accelerator.prepare(task.module, optimizer)
+        optimizer = self.updates.optimizer
         if settings.trackers:
             self.accelerator.init_trackers("assay")
         self.progress = Progress()
         if resume and directory is not None:
-            self.progress = ResumePoints(task.module, self.optimizer, directory, fingerprint).load()
+            self.progress = ResumePoints(task.module, optimizer, directory, fingerprint).load()
         # only the first process writes; the others keep their best state in memory
         own = directory if self.accelerator.is_main_process else None
-        self.points = ResumePoints(task.module, self.optimizer, own, fingerprint)
+        self.points = ResumePoints(task.module, optimizer, own, fingerprint)
         self.log = MetricsLog(own, self.progress)
 
     def step(self, examples: Sequence[int]) -> dict[str, float]:
@@ -174,20 +153,9 @@ class _Loop:
         Raises:
             TrainingError: If the loss or the gradient is NaN or infinite.
         """
-        loss = self._backward(examples)
-        clip = self.settings.max_grad_norm or math.inf
-        norm = float(self.accelerator.clip_grad_norm_(self.task.module.parameters(), clip))
-        if not math.isfinite(loss) or not math.isfinite(norm):
-            raise TrainingError(
-                f"The loss became {loss} with gradient norm {norm} "
-                f"at step {self.progress.step + 1} of {len(self.plan)}; "
-                "lower --lr or look at the data. The last good checkpoint is untouched."
-            )
         factor = learning_rate(self.progress.step, len(self.plan), self.settings)
-        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = peak * factor
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        where = f"step {self.progress.step + 1} of {len(self.plan)}"
+        loss, norm = self.updates.step(self.task, examples, factor, where)
         self.progress.step += 1
         self.progress.final_loss = loss
         return {
@@ -196,45 +164,11 @@ class _Loop:
             "train/gradient_norm": norm,
         }
 
-    def _backward(self, examples: Sequence[int]) -> float:
-        """Gradients of a step's loss, and that loss over all processes."""
-        world = self.accelerator.num_processes
-        # all weights 0: a step without a loss
-        total_weight = float(self.weights[list(examples)].sum()) or 1.0
-        shares = micro_batches(
-            examples,
-            self.task.costs,
-            self.settings.token_budget,
-            self.accelerator.process_index,
-            world,
-        )
-        # our own autocast: accelerate fixes its precision for the life of the process
-        half = self.settings.precision == "bf16"
-        autocast = torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=half)
-        step_loss = torch.zeros((), dtype=torch.float64)
-        for number, indexes in enumerate(shares):
-            last = number == len(shares) - 1
-            # an empty share still runs a forward of weight zero: all processes synchronise as often
-            used, scale = (indexes, 1.0) if indexes else ([examples[0]], 0.0)
-            with nullcontext() if last else self.accelerator.no_sync(self.module):
-                with autocast:
-                    losses = self.task.losses(self.module, used)
-                weights = torch.as_tensor(
-                    self.weights[used] * scale, dtype=losses.dtype, device=losses.device
-                )
-                loss = (losses * weights).sum() / total_weight
-                # processes average their gradients, so the sum is multiplied back
-                self.accelerator.backward(loss * world)
-            step_loss += loss.detach().double().cpu()
-        if world > 1:
-            step_loss = self.accelerator.reduce(step_loss.to(self.accelerator.device), "sum")
-        return float(step_loss)
-
     def evaluate(self) -> None:
         """Held-out figures now; the state is kept if it is the best so far."""
         accelerator = self.accelerator
         share = self.task.evaluate(
-            self.module, accelerator.process_index, accelerator.num_processes
+            self.updates.module, accelerator.process_index, accelerator.num_processes
         )
         row = self.task.summarise(_gather(accelerator, share))
         self.record(row)

@@ -207,9 +207,9 @@ def numbers(record):
 
 SLOWLY = """
 import time
-import assay.train.fit as fit
-quick = fit.micro_batches
-fit.micro_batches = lambda *args: (time.sleep(0.05), quick(*args))[1]
+import assay.train.updates as updates
+quick = updates.micro_batches
+updates.micro_batches = lambda *args: (time.sleep(0.05), quick(*args))[1]
 """
 
 

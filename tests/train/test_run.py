@@ -25,9 +25,9 @@ pytestmark = pytest.mark.usefixtures("own_cache", "few_resamples", "no_pictures"
 
 SLOWLY = """
 import time
-import assay.train.fit as fit
-quick = fit.micro_batches
-fit.micro_batches = lambda *args: (time.sleep(0.02), quick(*args))[1]
+import assay.train.updates as updates
+quick = updates.micro_batches
+updates.micro_batches = lambda *args: (time.sleep(0.02), quick(*args))[1]
 """
 
 
