@@ -61,6 +61,10 @@ LabelMethod = Literal["every-step", "first-error"]
 LabelEstimation = Literal["hard", "soft"]
 Reduction = Literal["product", "log-product", "min", "mean", "last"]
 Augmentation = Literal["none", "rrm"]
+Schedule = Literal["linear", "cosine", "constant"]
+PolicyMode = Literal["lora", "full"]
+Advantage = Literal["rloo", "grpo", "grpo-unscaled"]
+ValueInit = Literal["zero", "reward"]
 OnBadRow = Literal["error", "skip"]
 
 TOKEN_BUDGET = 1536
@@ -91,7 +95,7 @@ class Training:
     """Most tokens in one forward pass. Default: 1,536, or the longest comparison if more."""
     warmup_fraction: float = 0.05
     """Share of the steps in which the learning rate rises from 0."""
-    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     """How the learning rate falls after the warm-up."""
     max_grad_norm: float = 1.0
     """Gradient clipping; 0 turns it off."""
@@ -708,6 +712,94 @@ class Overoptimization:
     """CPU threads. Default: all cores."""
     json: bool = False
     """Print the results as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyTraining:
+    """How a policy is trained on a reward, whatever the method."""
+
+    steps: int = 100
+    """Steps: each samples, scores and updates once."""
+    prompts_per_step: int = 16
+    """Prompts of a step."""
+    samples: int = 4
+    """Responses to each of them."""
+    max_new_tokens: int = 64
+    """Most tokens of a response."""
+    temperature: float = 1.0
+    """Of the samples, and of every log-probability that is compared with theirs."""
+    stop: tuple[str, ...] = ()
+    """A response ends before the first of these strings."""
+    missing_end: float | None = None
+    """The score of a response that did not come to its end. Default: the reward's own."""
+    kl_coef: float = 0.05
+    """β: the penalty for each nat of divergence from the reference policy."""
+    kl_target: float | None = None
+    """Nats a response that an adaptive β is led to. Default: β stays as it is."""
+    kl_horizon: float | None = None
+    """adaptive only: episodes in which β can change its size. Default: a tenth of the run's; the
+    published 10,000 hardly moves it in a short run."""
+    epochs: int = 1
+    """Inner epochs over the responses of a step."""
+    minibatches: int = 1
+    """Updates of an inner epoch; at most one for each prompt."""
+    clip: float = 0.2
+    """How far the ratio of new to old probability counts."""
+    mode: PolicyMode = "lora"
+    """lora trains adapters, and the reference is the policy without them; full trains every weight
+    beside a frozen copy."""
+    lora_rank: int = 16
+    """Rank of the adapters."""
+    lora_alpha: int = 32
+    """Their scale is alpha/rank."""
+    lr: float | None = None
+    """Learning rate. Default: 1e-4 for lora, 3e-6 for full."""
+    schedule: Schedule = "linear"
+    """Learning rate over the steps: linear or cosine to 0, or constant."""
+    adam_eps: float = 1e-5
+    """AdamW's epsilon; a smaller one makes the first updates of PyTorch's large."""
+    max_grad_norm: float = 1.0
+    """The gradient's norm is cut to it; 0 leaves it."""
+    ptx_coef: float = 0.0
+    """Weight of the language-model loss on other texts (PPO-ptx); 0 has none."""
+    batch_size: int = 64
+    """Responses sampled at a time."""
+    token_budget: int = TOKEN_BUDGET
+    """Most tokens in one forward pass of the update."""
+    save_every: int = 10
+    """Steps between resume points."""
+    seed: int = 0
+    """Seeds the order of prompts, the samples and the adapters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLOO(PolicyTraining):
+    """REINFORCE, leave-one-out: each response against the others of its prompt."""
+
+    advantage: Advantage = "rloo"
+    """rloo: the reward less the others' mean. grpo: over their standard deviation, and a loss a
+    token; grpo-unscaled: the same without it (Dr. GRPO)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO(PolicyTraining):
+    """Proximal policy optimisation with a value model."""
+
+    samples: int = 1
+    """Responses to each of them."""
+    gamma: float = 1.0
+    """Discount."""
+    lam: float = 0.95
+    """λ of the generalised advantage estimates."""
+    value: ValueInit = "zero"
+    """zero: a value head of zeros on the policy's own states. reward: a copy of the reward model,
+    which must read the policy's tokens."""
+    value_coef: float = 0.1
+    """Weight of the value loss."""
+    value_clip: float = 0.2
+    """How far a value may move from the one before the update."""
+    whiten_rewards: bool = False
+    """Give the rewards of all tokens variance 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,13 +104,16 @@ class PolicyReader(nn.Module):
         """Where the weights are."""
         return self.policy.device
 
-    def forward(self, packed: PackedTrees) -> TokenReading:
+    def forward(self, packed: PackedTrees, temperature: float | None = None) -> TokenReading:
         """Log-probabilities and states of all response tokens, with gradients.
+
+        Args:
+            temperature: Default: the one that is sampled at.
 
         Raises:
             EngineError: If the tree engine cannot do what the network asks for.
         """
-        return self._read(self.network, packed)
+        return self._read(self.network, packed, temperature)
 
     @torch.no_grad()
     def reference(self, packed: PackedTrees) -> Float[Tensor, "N"]:
@@ -140,10 +143,16 @@ class PolicyReader(nn.Module):
         else:
             self.why = f"log-probabilities differ by {difference:.1e}"
 
-    def _read(self, network: Any, packed: PackedTrees) -> TokenReading:
-        return (self._tree if self.engine == "tree" else self._padded)(network, packed)
+    def _read(
+        self, network: Any, packed: PackedTrees, temperature: float | None = None
+    ) -> TokenReading:
+        forward = self._tree if self.engine == "tree" else self._padded
+        logits, states = forward(network, packed)
+        logits = logits.float() / (temperature or self.temperature)
+        taken = logits.gather(1, _response_ids(packed).to(logits.device)[:, None])[:, 0]
+        return TokenReading(taken - torch.logsumexp(logits, 1), states)
 
-    def _tree(self, network: Any, packed: PackedTrees) -> TokenReading:
+    def _tree(self, network: Any, packed: PackedTrees) -> tuple[Tensor, Tensor]:
         device = self.device
         before = torch.from_numpy(np.concatenate(packed.predictor_index())).to(device)
         with _attention(network, ENGINE), _states(network) as states:
@@ -154,9 +163,9 @@ class PolicyReader(nn.Module):
                 use_cache=False,
                 logits_to_keep=before,
             ).logits[0]
-        return self._of(logits, states[0][0], _response_ids(packed).to(device))
+        return logits, states[0][0]
 
-    def _padded(self, network: Any, packed: PackedTrees) -> TokenReading:
+    def _padded(self, network: Any, packed: PackedTrees) -> tuple[Tensor, Tensor]:
         device = self.device
         paths = [path for tree in packed.trees for path in tree.paths()]
         ids, mask = pad_right(paths, 0)
@@ -168,21 +177,11 @@ class PolicyReader(nn.Module):
             slice(start - 1, len(path) - 1)
             for path, start in zip(paths, packed.starts, strict=True)
         ]
-        return self._of(
-            torch.cat([logits[r, span] for r, span in enumerate(spans)]),
-            torch.cat([states[0][r, span] for r, span in enumerate(spans)]),
-            _response_ids(packed).to(device),
+        rows = list(enumerate(spans))
+        return (
+            torch.cat([logits[r, span] for r, span in rows]),
+            torch.cat([states[0][r, span] for r, span in rows]),
         )
-
-    def _of(
-        self,
-        logits: Float[Tensor, "N V"],
-        states: Float[Tensor, "N D"],
-        ids: Int[Tensor, "N"],
-    ) -> TokenReading:
-        logits = logits.float() / self.temperature
-        taken = logits.gather(1, ids[:, None])[:, 0]
-        return TokenReading(taken - torch.logsumexp(logits, 1), states)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """What training changes, by name."""

@@ -66,14 +66,15 @@ def learning_rate(step: int, total: int, settings: FitSettings) -> float:
     warmup = math.ceil(total * settings.warmup_fraction)
     if step < warmup:
         return (step + 1) / warmup
-    if settings.schedule == "constant":
+    return rate_factor(step - warmup, total - warmup, settings.schedule)
+
+
+def rate_factor(step: int, total: int, schedule: str) -> float:
+    """What a schedule makes of the learning rate at a step (from 0), without warm-up."""
+    if schedule == "constant":
         return 1.0
-    progress = (step - warmup) / max(1, total - warmup)
-    return (
-        1.0 - progress
-        if settings.schedule == "linear"
-        else 0.5 * (1.0 + math.cos(math.pi * progress))
-    )
+    progress = step / max(1, total)
+    return 1.0 - progress if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def parameter_groups(

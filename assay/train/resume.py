@@ -30,6 +30,8 @@ class Progress:
     final_loss: float = math.nan
     best_step: int = 0
     best: EvaluationRow = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What else a loop needs to go on; plain JSON."""
 
 
 class MetricsLog:
@@ -118,6 +120,7 @@ class ResumePoints:
             "final_loss": progress.final_loss,
             "best_step": progress.best_step,
             "best": progress.best,
+            "extra": progress.extra,
             "file": target.name,
             "fingerprint": self.fingerprint,
         }
@@ -155,7 +158,13 @@ class ResumePoints:
                 for k in keys
             }
         torch.set_rng_state(tensors["rng"])
-        return Progress(state["step"], state["final_loss"], state["best_step"], state["best"])
+        return Progress(
+            state["step"],
+            state["final_loss"],
+            state["best_step"],
+            state["best"],
+            state.get("extra", {}),
+        )
 
 
 def _assign(parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]) -> None:
