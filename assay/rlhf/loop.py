@@ -158,6 +158,11 @@ def resolved(
     for name in ("steps", "prompts_per_step", "samples", "epochs", "minibatches", "save_every"):
         if getattr(settings, name) < 1:
             raise ConfigError(f"{name} is {getattr(settings, name)}; wanted 1 or more.")
+    if settings.minibatches > settings.prompts_per_step:
+        raise ConfigError(
+            f"minibatches is {settings.minibatches} and a step has {settings.prompts_per_step} "
+            "prompts; an update needs a prompt."
+        )
     if not 0 < settings.temperature < float("inf"):
         raise ConfigError(
             f"temperature is {settings.temperature}; wanted more than 0: a policy that always says "

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from assay.configs import PPO, RLOO, PolicyTraining
 from assay.data.trees import pack
-from assay.errors import ConfigError
 from assay.rlhf.advantages import gae, grpo, rloo, token_rewards, whiten
 from assay.rlhf.kl import k1
 from assay.rlhf.losses import policy_loss, value_loss
@@ -190,16 +189,7 @@ class StepTask:
 
 
 def minibatches(prompts: int, settings: PolicyTraining, seed: Sequence[int]) -> list[list[int]]:
-    """The prompts of every update of a step: each inner epoch a seeded permutation, cut evenly.
-
-    Raises:
-        ConfigError: If there are more minibatches than prompts.
-    """
-    if settings.minibatches > prompts:
-        raise ConfigError(
-            f"minibatches is {settings.minibatches} and a step has {prompts} prompts; an update "
-            "needs a prompt."
-        )
+    """The prompts of every update of a step: each inner epoch a seeded permutation, cut evenly."""
     found: list[list[int]] = []
     for epoch in range(settings.epochs):
         order = np.random.default_rng([*seed, epoch]).permutation(prompts)
