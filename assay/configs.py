@@ -737,8 +737,8 @@ class PolicyTraining:
     kl_target: float | None = None
     """Nats a response that an adaptive β is led to. Default: β stays as it is."""
     kl_horizon: float | None = None
-    """adaptive only: episodes in which β can change its size. Default: a tenth of the run's; the
-    published 10,000 hardly moves it in a short run."""
+    """adaptive only: episodes in which β can grow or shrink by a fifth. Default: a tenth of the
+    run's; the published 10,000 hardly moves it in a short run."""
     epochs: int = 1
     """Inner epochs over the responses of a step."""
     minibatches: int = 1

@@ -223,7 +223,7 @@ def test_an_adaptive_coefficient_settles_at_its_target() -> None:
         lr=3e-3,
         kl_coef=0.2,
         kl_target=0.4,
-        kl_horizon=400.0,
+        kl_horizon=100.0,
         schedule="constant",
     )
     seen, _ = trained(settings, reward=ByText(lambda text: 2.0 * text.count("yes")))
