@@ -88,7 +88,7 @@ def train_ensemble(
     aggregator = Aggregator(training.aggregator, training.strength, training.ddof)
     job = _Job(train, heldout, training, directory, resume, progress)
     parts, fits = _PARTS[training.diversity](job, models)
-    data = _Data(parts, train, heldout, shifted, progress)
+    data = _Data(parts, train, heldout, shifted, training.mode == "frozen", progress)
     standards = Standards.fit(data.reference)
     report = ensemble_report(data.sets(standards), standards, aggregator)
     return EnsembleResult(
@@ -379,9 +379,12 @@ def encode_pairs(model: Rewarding, pairs: PreferencePairs) -> tuple[list[Example
 
 
 def part_rewards(
-    part: Part, tokens: Sequence[Tokens], progress: Callable[[int], None] | None = None
+    part: Part,
+    tokens: Sequence[Tokens],
+    frozen: bool,
+    progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float64]:
-    """Raw rewards by every member of a part, ``(B, M)``; of frozen heads from cached features."""
+    """Raw rewards by every member of a part, ``(B, M)``; of frozen ones from cached features."""
     if isinstance(part, HeadEnsemble):
         cache = FeatureCache.of(part.trunk, part.views)
         states = cache.get(part.trunk, tokens, token_budget=TOKEN_BUDGET)
@@ -389,6 +392,12 @@ def part_rewards(
             progress(len(tokens))
         rewards: NDArray[np.float64] = states @ part.weights.double().cpu().numpy().T
         return rewards
+    if frozen and isinstance(part, RewardModel):
+        states = FeatureCache.of(part).get(part, tokens, token_budget=TOKEN_BUDGET)
+        if progress:
+            progress(len(tokens))
+        with torch.no_grad():
+            return part.reward_of(torch.from_numpy(states)).double().cpu().numpy()[:, None]
     rewards = np.empty((len(tokens), *(part.reward_shape or (1,))))
     for indexes, values in forward_groups(part, tokens, TOKEN_BUDGET):
         rewards[indexes] = values.reshape(len(indexes), -1)
@@ -406,9 +415,11 @@ class _Data:
         train: PreferencePairs,
         heldout: PreferencePairs,
         shifted: PreferencePairs | None,
+        frozen: bool,
         progress: Progress | None,
     ):
         self.parts = parts
+        self.frozen = frozen
         self.progress = progress
         self.train = self._rewarded(train, REFERENCE)
         self.heldout = self._rewarded(heldout)
@@ -443,7 +454,7 @@ class _Data:
         columns = []
         for part, found in zip(self.parts, by_part, strict=True):
             tokens = [t for n in used for t in found[n].tokens]
-            columns.append(part_rewards(part, tokens, self._reporter(len(tokens))))
+            columns.append(part_rewards(part, tokens, self.frozen, self._reporter(len(tokens))))
         # the length-only baseline is fitted on all examples, whatever was rewarded
         examples = [by_part[0][n] for n in (kept if limit else used)]
         return RewardedSet(examples, np.concatenate(columns, axis=1), encodings[0], left_out)

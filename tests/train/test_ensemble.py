@@ -31,7 +31,7 @@ from assay.score.scorer import load_scorer
 from assay.score.verify import verify
 from assay.stats import Aggregator, Standards
 from assay.train.encode import encode
-from assay.train.ensemble import train_ensemble
+from assay.train.ensemble import part_rewards, train_ensemble
 from assay.train.ensemble_run import run
 from assay.train.heads import bootstrap_weights, fold_of
 from assay.train.reward import train_reward
@@ -109,6 +109,18 @@ def test_every_kind_is_reported_beside_its_members(kind: str, trained: Any) -> N
     )
     assert 0 < report.diversity["heldout"].disagreement.value < 1
     assert "Two members order" in str(result)
+
+
+@pytest.mark.medium
+def test_frozen_members_are_rewarded_from_their_features_as_by_a_forward(
+    trained: Any, data: Any
+) -> None:
+    for part in trained["backbones"].parts:
+        examples, _ = encode(part.renderer, data[1].comparisons, range(60), share=True)
+        tokens = [t for e in examples for t in e.tokens]
+        with np.errstate(all="raise"):
+            kept = part_rewards(part, tokens, True)
+        np.testing.assert_allclose(kept, part_rewards(part, tokens, False), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
