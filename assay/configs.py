@@ -803,6 +803,67 @@ class PPO(PolicyTraining):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PolicyRun:
+    """What a policy is trained from and on, how it is watched, and where the run is written."""
+
+    policy: str = "smollm2-135m"
+    """The policy: smollm2-135m, a directory, or a hub name of a causal language model."""
+    reward: str
+    """What is optimised: a run, a reward server's address, FILE.py:FUNCTION, or a weighted sum
+    such as 0.7*runs/a+0.3*runs/b."""
+    prompts: str
+    """A file, directory or hub dataset of rows with prompts, or of preferences."""
+    out: Path
+    """Run directory to write."""
+    audit: str | None = None
+    """A reward model that is watched and not optimised: of other data, or another backbone."""
+    gold: str | None = None
+    """The truth, where there is one; watched and not optimised."""
+    aggregator: AggregatorName | None = None
+    """How the members of a reward's ensemble become one reward. Default: as it was saved."""
+    strength: float | None = None
+    """Of the aggregator: k of mean-std, λ of mean-variance, β of entropic. Default: as saved."""
+    reduction: Reduction | None = None
+    """How a process model's step rewards become one reward. Default: their product."""
+    normalize: bool = False
+    """Bring every part of the reward to mean 0 and deviation 1 on the reference's responses."""
+    on_failure: Literal["error", "skip"] = "error"
+    """skip leaves responses whose reward cannot be had out of the update, and counts them."""
+    timeout: float | None = None
+    """Longest time of one call of the reward, in seconds. Default: no limit."""
+    texts: tuple[str, ...] = ()
+    """Files of prompts whose text the language-model loss of ptx_coef reads."""
+    heldout_prompts: int = 32
+    """Prompts kept out of training, answered before and after it; 0 keeps none."""
+    heldout_samples: int = 4
+    """Responses to each of them."""
+    limit: int | None = None
+    """Use only the first so many prompts."""
+    baseline_steps: int = 8
+    """Steps of the reference policy that the monitor's baseline is made of."""
+    false_alarms: float = 0.05
+    """Probability of a false alarm of the monitor in the whole run."""
+    stop_on_alarm: bool = True
+    """End the run at an alarm, or where the audit's lower bound has long not improved."""
+    resume: bool = False
+    """Go on from the last resume point in the run directory."""
+    threads: int | None = None
+    """CPU threads. Default: all cores."""
+    json: bool = False
+    """Print the results as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlhfRLOO(RLOO, PolicyRun):
+    """Train a policy on a reward by RLOO or GRPO: responses to a prompt against each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlhfPPO(PPO, PolicyRun):
+    """Train a policy on a reward by PPO with a value model and a KL penalty."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verify:
     """Replay the golden conversations of a run; exit 1 on drift."""
 

@@ -46,6 +46,34 @@ def read_prompts(source: str | Path) -> Iterator[str | None]:
         )
 
 
+def prompt_in(row: Row, where: str) -> Messages:
+    """The prompt of a row as messages: a field that holds one, or what a preference's sides share.
+
+    Args:
+        where: Names the row in an error.
+
+    Raises:
+        DataError: If there is none.
+    """
+    for key in KEYS:
+        value = row.get(key)
+        if not value or (isinstance(value, str) and not value.strip()):
+            continue
+        try:
+            return turns(value, key, "user")
+        except RowError as error:
+            raise DataError(f"{where}: {error}.") from error
+    shape = shape_of(row)
+    try:
+        parsed = shape.parse(row) if shape else None
+    except RowError:
+        parsed = None
+    if isinstance(parsed, Comparison):
+        return parsed.prompt
+    keys = ", ".join(map(repr, row)) or "nothing"
+    raise DataError(f"{where}: wanted one of {', '.join(map(repr, KEYS))}; got {keys}.")
+
+
 def prompt_of(row: Row) -> str | None:
     """The prompt of a row as text, None where it has none."""
     for key in KEYS:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +84,24 @@ class Policy:
         location = resolve_backbone(name)
         network = _load_causal(location).to(device or default_device())  # type: ignore[arg-type]
         return cls.of(network, load_tokenizer(location), name=name)
+
+    def save(self, directory: str | Path) -> Path:
+        """Write a directory that ``load`` and transformers read, whole or not at all.
+
+        Raises:
+            CheckpointError: If a weight is NaN or infinite; nothing is written then.
+        """
+        from assay.models.checkpoint import write_run
+
+        network: Any = self.network
+
+        def write(staging: Path) -> None:
+            network.save_pretrained(staging)
+            if network.can_generate():
+                network.generation_config.save_pretrained(staging)
+            self.tokenizer.save_pretrained(staging)
+
+        return write_run(Path(directory), network.state_dict(), write)
 
     @property
     def device(self) -> torch.device:

@@ -67,11 +67,13 @@ class PolicyReader(nn.Module):
         lora_alpha: int = 32,
         seed: int = 0,
         engine: str = "tree",
+        train: bool = True,
     ):
         """Make the policy's network trainable.
 
         Args:
             lora_rank: Of the adapters on all linear layers; None trains every weight.
+            train: False leaves the network as it is: it is its own reference.
         """
         super().__init__()
         self.network: Any = policy.network
@@ -83,7 +85,9 @@ class PolicyReader(nn.Module):
         self.why = ""
         attention.register()
         self._plain = str(self.network.config._attn_implementation)
-        if lora_rank is None:
+        if not train:
+            object.__setattr__(self, "_frozen", self.network)
+        elif lora_rank is None:
             frozen = copy.deepcopy(self.network)
             frozen.requires_grad_(False)
             object.__setattr__(self, "_frozen", frozen)

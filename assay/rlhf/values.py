@@ -94,7 +94,7 @@ class RewardModelValues(nn.Module):
 class ActorCritic(nn.Module):
     """A policy's reader and what it is valued by, as one module for the optimiser."""
 
-    def __init__(self, reader: Any, values: nn.Module | None):
+    def __init__(self, reader: Any, values: nn.Module | None = None):
         super().__init__()
         self.reader = reader
         self.values = values

@@ -14,8 +14,9 @@ from assay.configs import Solve, Solving
 from assay.errors import ConfigError, DataError
 from assay.formats.files import check_writable, is_same_file, numbering, read_rows, write_rows
 from assay.formats.journal import Journal
+from assay.formats.prompts import prompt_in
 from assay.score.solve import answer_is, check_solving, has_algebra, row_of, solve
-from assay.types import Figure, Messages, as_messages
+from assay.types import Figure, Messages
 
 if TYPE_CHECKING:
     from assay.models.policy import Policy
@@ -88,7 +89,7 @@ def run(config: Solve) -> SolvedFile:
     rows = list(islice(read_rows(str(config.input)), config.limit))
     if not rows:
         raise DataError(f"{config.input} holds no rows; there is nothing to solve.")
-    prompts = [prompt_of(row, f"{config.input} {numbering(config.input)} {n}") for n, row in rows]
+    prompts = [prompt_in(row, f"{config.input} {numbering(config.input)} {n}") for n, row in rows]
     if config.threads:
         torch.set_num_threads(config.threads)
     scorer, digest = _scorer(config)
@@ -154,22 +155,6 @@ def _found(
         count += len(found)
         progress("solve", count, len(rows), sum(one.tokens for one in solved))
         yield from found
-
-
-def prompt_of(row: Row, where: str) -> Messages:
-    """The problem of a row: ``prompt``, ``problem`` or ``question``, text or messages.
-
-    Raises:
-        DataError: If there is none.
-    """
-    for key in ("prompt", "problem", "question"):
-        value = row.get(key)
-        if isinstance(value, str) and value.strip():
-            return as_messages(value, "user")
-        if isinstance(value, list) and value:
-            return as_messages(value, "user")
-    keys = ", ".join(repr(k) for k in row) or "nothing"
-    raise DataError(f"{where}: wanted 'prompt', 'problem' or 'question' with text; got {keys}.")
 
 
 def reference_of(row: Row) -> str | None:

@@ -151,6 +151,22 @@ def test_merged_it_says_the_same(tiny_backbone: Path) -> None:
     )
 
 
+def test_saved_it_is_a_plain_policy_that_says_the_same(tiny_backbone: Path, tmp_path: Path) -> None:
+    reader = PolicyReader(tiny_policy("llama", tiny_backbone), lora_rank=4)
+    with torch.no_grad():
+        for parameter in reader.trained().values():
+            parameter.add_(0.02)
+    loaded = Policy.load(str(reader.merged().save(tmp_path / "policy")))
+    prompts = [group[0][0] for group in GROUPS]
+    for one, other in zip(
+        generate(loaded, prompts, max_new_tokens=9),
+        generate(reader.policy, prompts, max_new_tokens=9),
+        strict=True,
+    ):
+        assert one[0].ids.tolist() == other[0].ids.tolist()
+    assert loaded.end_ids == reader.policy.end_ids
+
+
 def test_where_the_tree_is_wrong_the_plain_forward_is_used(
     tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

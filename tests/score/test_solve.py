@@ -225,7 +225,5 @@ def test_a_file_without_problems(
     path.write_text('{"text": "hello"}\n')
     out = tmp_path / "solved.jsonl"
     assert verb(process_run, path, out, tiny_backbone) == 2
-    assert "wanted 'prompt', 'problem' or 'question' with text; got 'text'" in (
-        capsys.readouterr().err
-    )
+    assert "'input'; got 'text'" in (capsys.readouterr().err)
     assert not out.exists()
