@@ -46,6 +46,9 @@ VERBS: dict[str, Verb] = {
     "evaluate": Verb("assay.configs:Evaluate", "assay.evaluation.run:run"),
     "compare": Verb("assay.configs:Compare", "assay.evaluation.compare:run"),
     "scaling": Verb("assay.configs:Scaling", "assay.evaluation.scaling:run"),
+    "rlhf ppo": Verb("assay.configs:RlhfPPO", "assay.rlhf.run:run"),
+    "rlhf rloo": Verb("assay.configs:RlhfRLOO", "assay.rlhf.run:run"),
+    "rlhf iterate": Verb("assay.configs:RlhfIterate", "assay.rlhf.iterate:run"),
     "overoptimization": Verb(
         "assay.configs:Overoptimization", "assay.evaluation.overoptimization_run:run"
     ),

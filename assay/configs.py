@@ -808,9 +808,6 @@ class PolicyRun:
 
     policy: str = "smollm2-135m"
     """The policy: smollm2-135m, a directory, or a hub name of a causal language model."""
-    reward: str
-    """What is optimised: a run, a reward server's address, FILE.py:FUNCTION, or a weighted sum
-    such as 0.7*runs/a+0.3*runs/b."""
     prompts: str
     """A file, directory or hub dataset of rows with prompts, or of preferences."""
     out: Path
@@ -854,13 +851,41 @@ class PolicyRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RlhfRLOO(RLOO, PolicyRun):
+class RewardedRun(PolicyRun):
+    """A policy run on a reward that is there."""
+
+    reward: str
+    """What is optimised: a run, a reward server's address, FILE.py:FUNCTION, or a weighted sum
+    such as 0.7*runs/a+0.3*runs/b."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlhfRLOO(RLOO, RewardedRun):
     """Train a policy on a reward by RLOO or GRPO: responses to a prompt against each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RlhfPPO(PPO, PolicyRun):
+class RlhfPPO(PPO, RewardedRun):
     """Train a policy on a reward by PPO with a value model and a KL penalty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlhfIterate(RLOO, PolicyRun):
+    """Train a policy, compare what it says now, retrain the reward model with that, begin again."""
+
+    data: tuple[str, ...]
+    """Preference pairs that the first reward model is trained on, and all later ones too."""
+    labeler: str | None = None
+    """What decides between fresh responses: a run, a server or FILE.py:FUNCTION, as a reward is
+    named. Default: people; the command stops with a file to be labelled, and goes on with it."""
+    rounds: int = 3
+    """Policies trained, each from the beginning on a reward model of its own."""
+    fresh_pairs: int = 256
+    """Pairs of the trained policy's responses that each round adds."""
+    backbone: str = "smollm2-135m"
+    """Backbone of the reward models."""
+    reward_mode: Literal["frozen", "lora", "full"] = "frozen"
+    """How they are trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
