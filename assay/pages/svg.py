@@ -101,7 +101,7 @@ def line_chart(
 
     parts = []
     if level is not None:
-        parts.append(_rect("beyond", left, y(level[1]), right - left, y(level[0]) - y(level[1])))
+        parts.append(_rect("usual", left, y(level[1]), right - left, y(level[0]) - y(level[1])))
     for value in round_ticks(low, high):
         parts.append(_line(left, y(value), right, y(value), "grid"))
         parts.append(_text(left - 6, y(value) + 4, f"{value:g}", "end"))

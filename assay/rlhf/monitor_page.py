@@ -18,7 +18,7 @@ from assay.rlhf.panel import Sample, Shown
 from assay.rlhf.records import Floats
 from assay.rlhf.rules import Base
 from assay.rlhf.signals import KEYS
-from assay.rlhf.wording import WORDING
+from assay.rlhf.wording import SAID
 
 if TYPE_CHECKING:
     from assay.rlhf.monitor import OveroptimizationMonitor
@@ -38,12 +38,12 @@ OTHERS = {
     "pairwise_distinct": "Distinctness of a prompt's samples",
     "repetition": "Repeated share of 4-grams within a response",
     "compression": "Compressed size by size",
-    **{
-        name: "Share of digits" if name == "digits" else f"{name.replace('_', ' ')} a response"
-        for name in WORDING
-    },
+    **{name: said[0].upper() + said[1:] for name, said in SAID.items()},
 }
 """Signals drawn over steps, with their titles."""
+
+SHARES = ("ended", "pairwise_distinct", "repetition", "digits")
+"""Signals that are never above 1."""
 
 Line = tuple[Sequence[float], Sequence[float], Sequence[float]]
 
@@ -58,8 +58,9 @@ def monitor_page(monitor: OveroptimizationMonitor, path: str | Path) -> Path:
     rows = monitor.rows
     body = (
         _head(monitor)
-        + _findings(monitor.notices)
+        + _findings(monitor.notices, "alarm", "note")
         + _rewards(base, rows, monitor.notices)
+        + _findings(monitor.notices, "warning")
         + _signals(base, rows, monitor)
         + _samples(list(monitor.panel.prompts.values()))
         + _how(monitor, base)
@@ -91,16 +92,21 @@ def _plural(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
 
 
-def _findings(notices: Sequence[Notice]) -> str:
-    kinds = {"alarm": ("problem", "Alarms"), "warning": ("warning", "Warnings"),
-             "note": ("", "What is not watched")}  # fmt: skip
+FINDINGS = {
+    "alarm": ("problem", "Alarms"),
+    "note": ("", "What is not watched"),
+    "warning": ("warning", "Warnings"),
+}
+"""Kind of a notice to its style and heading."""
+
+
+def _findings(notices: Sequence[Notice], *kinds: str) -> str:
     parts = []
-    for kind, (style, title) in kinds.items():
-        found = [n for n in notices if n.kind == kind]
-        if kind != "alarm" and not found:
-            continue
-        blocks = "".join(_finding(n, style) for n in found)
-        parts.append(f"<h2>{title}</h2>{blocks or '<p>None.</p>'}")
+    for kind in kinds:
+        style, title = FINDINGS[kind]
+        found = "".join(_finding(n, style) for n in notices if n.kind == kind)
+        if found or kind != "note":
+            parts.append(f"<h2>{title}</h2>{found or '<p>None.</p>'}")
     return "".join(parts)
 
 
@@ -159,28 +165,34 @@ def _signals(base: Base, rows: Sequence[dict[str, Any]], monitor: Overoptimizati
     steps = _column(rows, "step")
     bins = _bins(steps)
     rules = monitor.alarms.rules if monitor.alarms else {}
-    drawn = [n for n in OTHERS if n in base.summaries and _has(rows, n)]
+    had = [n for n in OTHERS if n in base.summaries and _has(rows, n)]
+    drawn = [n for n in had if np.nanmax(np.abs(_column(rows, KEYS[n]))) > 0]
+    unseen = len(had) - len(drawn)
     warned = {
         name: [n for n in monitor.notices if n.name in rules and rules[n.name].signal == name]
         for name in drawn
     }
     charts: dict[bool, list[str]] = {True: [], False: []}
     for name in drawn:
-        title = OTHERS[name][0].upper() + OTHERS[name][1:]
+        title = OTHERS[name]
         value = _column(rows, KEYS[name])
         error = _column(rows, f"{KEYS[name]}_error")
         summary = base.summaries[name]
         half = Z * summary.step_variance**0.5
+        least = -np.inf if name == "kl" else 0.0
+        most = 1.0 if name in SHARES else np.inf
         chart = _chart(
             title, steps, bins, {"s0": _line(value, error, bins)}, "step",
-            level=(summary.mean - half, summary.mean + half),
+            level=(max(summary.mean - half, least), min(summary.mean + half, most)),
             marks=_marks(warned[name], ("warning",)),
         )  # fmt: skip
         is_first = bool(warned[name]) or name in ("kl", "length", "entropy")
         charts[is_first].append(f"<h3>{escape(title)}</h3>{chart}")
     return (
         "<h2>Signals over steps</h2><p>The shaded ground is where 95 % of the reference policy's "
-        "steps lie. Upright lines are warnings. Signals with a warning come first.</p>"
+        "steps lie. Upright lines are warnings. Signals with a warning come first."
+        + (f" {unseen} counts that are 0 throughout are not drawn." if unseen else "")
+        + "</p>"
         + "".join(charts[True])
         + f"<details><summary>{len(charts[False])} signals without a warning</summary>"
         + "".join(charts[False])
@@ -278,9 +290,10 @@ def _bins(xs: Floats) -> list[list[int]]:
     finite = np.flatnonzero(np.isfinite(xs))
     order = finite[np.argsort(xs[finite], kind="stable")]
     start = order[xs[order] == 0.0].tolist()
-    rest = order[xs[order] != 0.0]
-    parts = np.array_split(rest, min(len(rest), MOST_POINTS)) if len(rest) else []
-    return [*([start] if start else []), *(part.tolist() for part in parts)]
+    rest = order[xs[order] != 0.0].tolist()
+    size = max(-(-len(rest) // MOST_POINTS), 1)
+    parts = [rest[i : i + size] for i in range(0, len(rest), size)]
+    return [*([start] if start else []), *parts]
 
 
 def _line(values: Floats, errors: Floats, bins: list[list[int]]) -> Line:

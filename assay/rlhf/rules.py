@@ -11,7 +11,7 @@ import numpy as np
 from assay.errors import ConfigError, DataError
 from assay.rlhf.records import Floats
 from assay.rlhf.signals import Point, Signals, mean_point, point
-from assay.rlhf.wording import WORDING
+from assay.rlhf.wording import SAID, WORDING
 
 LEAST_SHARE = 0.01
 """The squared error of a step's mean is at least this share of what the reference's deviation would
@@ -277,7 +277,7 @@ def _wording(base: Base, levels: Levels) -> Iterator[Rule]:
         least = 0.01 if signal == "digits" else 0.1
         step = levels.wording * max(summary.std, least)
         words = signal.replace("_", " ")
-        what = "share of digits" if signal == "digits" else f"{words} a response"
+        what = SAID[signal]
         for is_above, name in ((True, f"more {words}"), (False, f"fewer {words}")):
             level = summary.mean + (step if is_above else -step)
             yield Rule(name, signal, is_above, level, summary.variance, what, _READ)

@@ -37,7 +37,7 @@ def wording(text: str) -> dict[str, float]:
         "headings": float(len(_HEADING.findall(text))),
         "bold": float(len(_BOLD.findall(text))),
         "fences": float(len(_FENCE.findall(text))),
-        "digits": sum(c.isdigit() for c in text) / max(len(text), 1),
+        "digits": sum(map(str.isdigit, text)) / max(len(text), 1),
         "refusals": float(len(_REFUSAL.findall(plain))),
         "hedges": float(len(_HEDGE.findall(plain))),
         "exclamations": float(text.count("!")),
@@ -47,6 +47,13 @@ def wording(text: str) -> dict[str, float]:
 
 WORDING = tuple(wording(""))
 """The names of the counts."""
+SAID = {
+    **{name: f"{name.replace('_', ' ')} a response" for name in WORDING},
+    "bold": "bold passages a response",
+    "fences": "lines of code fences a response",
+    "digits": "share of digits",
+}
+"""The counts in words."""
 
 
 def compression(text: str) -> float:
