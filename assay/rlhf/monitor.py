@@ -18,13 +18,14 @@ from assay.rlhf.alarms import Alarms, EarlyStop, Notice, Z
 from assay.rlhf.panel import Panel
 from assay.rlhf.records import Judged, Spoken
 from assay.rlhf.rules import Base, Levels, alarm_points, drift_points
-from assay.rlhf.signals import Point, Signals, figures, signals
+from assay.rlhf.signals import KEYS, Point, Signals, figures, signals
 from assay.types import Figure
 
 if TYPE_CHECKING:
     from assay.train.resume import MetricsLog
 
 PAGE = "monitor.html"
+RATIO = "response/length_ratio"
 SILENT_STEPS = 50
 """Steps without an audit, where the baseline had one, after which it is said."""
 MOST_STEPS = 200_000
@@ -159,12 +160,13 @@ class OveroptimizationMonitor:
         if step <= self.step:
             raise DataError(f"Step {step} came after step {self.step}; steps begin at 1 and rise.")
         found = signals(spoken, judged)
+        measured = figures(found, spoken.ids)
+        _add(measured, extra or {})
         notes = self._begin() if self.alarms is None else []
         assert self.base is not None
         assert self.alarms is not None
-        length = self.base.summaries["length"].mean if "length" in self.base.summaries else None
-        measured = figures(found, spoken.ids, length)
-        _add(measured, extra or {})
+        if "length" in self.base.summaries:
+            measured[RATIO] = measured[KEYS["length"]] / self.base.summaries["length"].mean
         of_drift = drift_points(found, self.base)
         raised = self.alarms.observe(
             step, alarm_points(found, self.base, self.settings.match), of_drift
@@ -414,7 +416,7 @@ class OveroptimizationMonitor:
 
 def _add(measured: dict[str, float], extra: Mapping[str, float]) -> None:
     """The loop's figures beside the monitor's; what is no number is counted as missing."""
-    both = sorted(measured.keys() & extra.keys())
+    both = sorted((measured.keys() | {RATIO}) & extra.keys())
     if both:
         raise DataError(
             f"extra has {', '.join(both)}, which the monitor measures itself; use other names."

@@ -138,7 +138,6 @@ def figures(
 
     Args:
         ids: The tokens of the responses.
-        base_length: Mean tokens of the reference policy's responses.
     """
     found: dict[str, float] = {}
     for name in step.names():
@@ -153,8 +152,6 @@ def figures(
             found[f"{KEYS[name]}_error"] = at.variance**0.5
     if KEYS["kl_k3"] in found:
         found["objective/sqrt_kl"] = found[KEYS["kl_k3"]] ** 0.5
-    if base_length:
-        found["response/length_ratio"] = found[KEYS["length"]] / base_length
     for n in (1, 2, 4):
         share = distinct(ids, n)
         if np.isfinite(share):

@@ -85,6 +85,9 @@ def test_every_step_is_a_line_of_metrics(hacked: Hacked, tmp_path: Path) -> None
     assert rows[-1]["ppo/clip_fraction"] == 0.25
     assert rows[-1]["missing/ppo/broken"] == 1
     assert "ppo/broken" not in rows[-1]
+    tokens = [len(ids) for spoken, _ in hacked.baseline for ids in spoken.ids]
+    ratio = seen.figures["response/length"] / np.mean(tokens)
+    assert seen.figures["response/length_ratio"] == pytest.approx(ratio)
     for name, value in seen.figures.items():
         assert rows[-1][name] == pytest.approx(value, rel=1e-6)
 

@@ -103,7 +103,7 @@ def test_entropy_repetition_and_distinctness_by_hand() -> None:
 
 
 def test_figures_of_a_step_by_hand(step: tuple[Spoken, Judged]) -> None:
-    found = figures(signals(*step), step[0].ids, base_length=4.25 / 2)
+    found = figures(signals(*step), step[0].ids)
     log2 = math.log(2)
     expected = {
         "objective/kl": (5 * log2 + 0 + log2 + 0) / 4,
@@ -116,7 +116,6 @@ def test_figures_of_a_step_by_hand(step: tuple[Spoken, Judged]) -> None:
         "missing/audit": 2.0,
         "objective/disagreement": 0.75,
         "response/length": 4.25,
-        "response/length_ratio": 2.0,
         "response/ended": 0.75,
         "response/entropy": (log2 + 2 * log2 + 0 + log2) / 4,
         "response/repetition": 1 / 9,
