@@ -12,21 +12,25 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.errors import DataError, TrainingError
+from assay.errors import AssayError, DataError, TrainingError
 from assay.feedback.http import EndpointError
 from assay.types import Conversation, Scorer, Scores
 
 OnFailure = Literal["error", "skip"]
-Reason = Literal["not a number", "infinite", "error", "timeout"]
+Reason = Literal["not a number", "infinite", "error", "timeout", "wrong count"]
 
 
 class TookTooLong(Exception):
     """A scorer that did not answer within its time."""
+
+
+class WrongCount(Exception):
+    """A scorer that answered more or fewer rewards than responses: which is whose is unknown."""
 
 
 @dataclass(slots=True)
@@ -114,8 +118,8 @@ def ask(
             scores = run(conversations[start:end])
         except Exception as error:  # a user's own function may raise anything
             reason = _reason(error)
-            is_whole = reason == "timeout" or (isinstance(error, EndpointError) and error.is_gone)
-            if end - start > 1 and not is_whole:
+            is_gone = isinstance(error, EndpointError) and error.is_gone
+            if end - start > 1 and reason == "error" and not is_gone:
                 middle = (start + end) // 2
                 waiting += [(middle, end), (start, middle)]  # the earlier half is asked first
                 continue
@@ -139,8 +143,8 @@ def _checked(scorer: Scorer, conversations: Sequence[Conversation]) -> Scores:
     scores = scorer.score(conversations)
     for kind, values in (("rewards", scores.reward), ("standard deviations", scores.std)):
         if values is not None and np.shape(values) != (len(conversations),):
-            count = np.size(values) if np.ndim(values) == 1 else f"an array of {np.shape(values)}"
-            raise DataError(f"it answered {count} {kind} to {len(conversations)} responses")
+            count = np.size(values) if np.ndim(values) == 1 else f"an array {np.shape(values)} of"
+            raise WrongCount(f"it answered {count} {kind} to {len(conversations)} responses")
     return scores
 
 
@@ -175,17 +179,19 @@ def _in_time(
 
 
 def _reason(error: Exception) -> Reason:
-    return "timeout" if isinstance(error, TookTooLong) else "error"
+    if isinstance(error, TookTooLong):
+        return "timeout"
+    return "wrong count" if isinstance(error, WrongCount) else "error"
 
 
 def _sentence(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     said = lines[0] if lines else ""
-    known = isinstance(error, (TookTooLong, EndpointError, DataError))
+    known = isinstance(error, (TookTooLong, WrongCount, AssayError))
     return said if known and said else f"{type(error).__name__} {said}".strip()
 
 
-def as_floats(values: Sequence[float | None] | NDArray[np.float64]) -> NDArray[np.float64]:
+def as_floats(values: Any) -> NDArray[np.float64]:
     """Numbers as an array, NaN for None.
 
     Raises:

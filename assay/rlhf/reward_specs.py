@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from assay.data.contract import Renderer
 
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
-_JOINT = re.compile(rf"(?<!\d[eE])(?<!\.[eE])\+|(?<=[^+\s])\s*(?=-\s*{_NUMBER}\s*\*)")
-_TERM = re.compile(rf"(?:(-?\s*{_NUMBER})\s*\*)?(.*)", re.DOTALL)
+_WEIGHT = re.compile(rf"\s*([+-]?\s*{_NUMBER})\s*\*")
+_JOINT = re.compile(rf"\+|(?<=\S)\s*(?=-\s*{_NUMBER}\s*\*)")
 _FUNCTION = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
 
 
@@ -43,19 +43,24 @@ def parse_reward(spec: str) -> list[Term]:
     Raises:
         ConfigError: If a term is empty.
     """
-    if Path(spec).exists():
+    if spec and Path(spec).exists():
         return [Term(1.0, spec)]
-    terms = []
-    for number, piece in enumerate(_JOINT.split(spec), 1):
-        found = _TERM.fullmatch(piece.strip())
-        weight, source = found.groups() if found else (None, "")
-        if not source.strip():
+    terms: list[Term] = []
+    position = 0
+    while True:
+        weight = _WEIGHT.match(spec, position)
+        start = weight.end() if weight else position
+        joint = _JOINT.search(spec, start)
+        source = spec[start : joint.start() if joint else None].strip()
+        if not source:
             raise ConfigError(
-                f"Part {number} of the reward {spec!r} is empty; wanted 0.7*SOURCE+0.3*SOURCE, a "
-                "source being a run, an address, or FILE.py:FUNCTION."
+                f"Part {len(terms) + 1} of the reward {spec!r} is empty; wanted "
+                "0.7*SOURCE+0.3*SOURCE, a source being a run, an address, or FILE.py:FUNCTION."
             )
-        terms.append(Term(float(weight.replace(" ", "")) if weight else 1.0, source.strip()))
-    return terms
+        terms.append(Term(float("".join(weight[1].split())) if weight else 1.0, source))
+        if joint is None:
+            return terms
+        position = joint.end()
 
 
 def load_reward(
