@@ -132,6 +132,9 @@ def load_reward(
                     renderer=renderer,
                     model=model,
                     key_variable=key_variable,
+                    # a request that is late ends by itself
+                    timeout_seconds=min(timeout_seconds or 120.0, 120.0),
+                    deadline_seconds=timeout_seconds or 600.0,
                 )
             elif kind == "function":
                 scorer = _function(term.source)

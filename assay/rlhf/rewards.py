@@ -228,7 +228,8 @@ def single(scorer: Scorer, *, name: str = "reward", on_failure: OnFailure = "err
 def fit_normalisation(reward: Reward, reference: Sequence[Conversation]) -> Reward:
     """The reward with each part normalised on responses of the reference policy.
 
-    Failed rewards among them are treated as the reward's policy says, and left out.
+    Failed rewards among them are treated as the reward's policy says, and left out; the new reward
+    counts its own failures from 0.
 
     Raises:
         DataError: Naming the part that has too few rewards, or all alike.
@@ -240,4 +241,4 @@ def fit_normalisation(reward: Reward, reference: Sequence[Conversation]) -> Rewa
             parts.append(replace(part, normalisation=Normalisation.fit(scores.reward)))
         except DataError as error:
             raise DataError(f"The reward {part.name!r} cannot be normalised: {error}") from error
-    return replace(reward, parts=tuple(parts))
+    return replace(reward, parts=tuple(parts), failures=Failures())

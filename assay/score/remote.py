@@ -1,9 +1,8 @@
 """A reward server as a ``Scorer``: OpenRLHF's, LLaMA-Factory's or vLLM's protocol.
 
 These servers read texts, and tokenise them as they come. So the text has to be the one the reward
-model was trained on: give the run it was trained in, or its tokenizer, as ``renderer``. Without one
-a conversation is sent as plain text, which suits a server that reads text (a judge, a rule), or
-Assay's own.
+model was trained on: give the contract of its run (``load_renderer``). Without one a conversation
+is sent as plain text, which suits a server that reads text: a judge, a rule.
 
 Knows nothing of training. The key comes from an environment variable and is in no message.
 """

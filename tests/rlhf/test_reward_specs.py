@@ -80,6 +80,10 @@ def test_a_run_scores_as_it_does_by_itself(
         reward.score(conversations).reward, reward_scorer.score(conversations).reward, atol=1e-6
     )
     assert reward.name == str(reward_run)
+    in_a_thread = load_reward(reward_run, timeout_seconds=60.0, token_budget=64)
+    np.testing.assert_allclose(
+        in_a_thread.score(conversations).reward, reward.score(conversations).reward, atol=1e-5
+    )
 
 
 def test_runs_functions_and_servers_add_up(

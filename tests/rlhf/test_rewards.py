@@ -105,10 +105,11 @@ def test_each_part_is_normalised_on_reference_responses() -> None:
     assert fitted.score(said(2, 3, 5)).reward.tolist() == [-4.0, 0.0, 8.0]
     assert fitted.parts[0].lock is parts[0].lock  # still one turn for the scorer
     missing = Reward(parts=parts, on_failure="skip")
-    assert fit_normalisation(missing, said(2, 4, "nan")).parts[0].normalisation == Normalisation(
-        1.0, -3.0, 2, 1
-    )
+    fitted = fit_normalisation(missing, said(2, 4, "nan"))
+    assert fitted.parts[0].normalisation == Normalisation(1.0, -3.0, 2, 1)
     assert missing.failures.counts == {"not a number": 2}
+    assert fitted.failures.total == 0
+    assert str(fitted.failures) == "no reward failed"
     with pytest.raises(DataError, match=r"'a' cannot be normalised: All 2 .* have the reward 5;"):
         fit_normalisation(Reward(parts=parts), said(5, 5))
     with pytest.raises(DataError, match="of 1 given 1 had a finite reward"):

@@ -76,7 +76,7 @@ def test_tools_of_a_column_reach_the_conversation() -> None:
     tools = [[{"name": "f"}], '[{"name": "g"}]', None]
     reward(prompts=["a"] * 3, completions=["b"] * 3, tools=tools)
     assert [c.tools for c in seen] == [({"name": "f"},), ({"name": "g"},), None]
-    with pytest.raises(TrainingError, match="The column 'tools' holds '{', which is no JSON"):
+    with pytest.raises(TrainingError, match=r"The column 'tools' holds '\{', which is no JSON"):
         reward(prompts=["a"], completions=["b"], tools=["{"])
 
 

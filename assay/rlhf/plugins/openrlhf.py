@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ class OpenRlhfReward:
             prompt = as_conversation(_messages(labels[number]), "").prompt
             return Conversation(prompt, read.response)
 
-        raw = self.served.rewards([lambda n=n: conversation(n) for n in range(len(queries))])  # type: ignore[misc]
+        raw = self.served.rewards([partial(conversation, n) for n in range(len(queries))])
         rewards = self.served.filled(raw) if np.isnan(raw).any() else raw
         return {
             "rewards": rewards.tolist(),

@@ -44,6 +44,7 @@ class _Pieces:
     to_response: str
     to_next: str
     header: str  # after the last user's message, before the response
+    lead: str  # what a response begins with besides, a space say
     system: tuple[str, str] | None  # before a first system message, and after it
 
 
@@ -78,11 +79,15 @@ class TemplateReader:
         return None
 
     def response(self, text: str) -> tuple[str, bool]:
-        """A response without the tokens that end it, and whether there were any."""
+        """A response as the template was given it, and whether a token ended it.
+
+        Args:
+            text: What follows the header, up to the tokens that end it.
+        """
         ended = False
         while end := next((e for e in self._ends if text.endswith(e)), None):
             text, ended = text[: -len(end)], True
-        return text, ended
+        return text.removeprefix(self._pieces.lead if self._pieces else ""), ended
 
     def again(self, text: str) -> str:
         """The text as this tokenizer gives it back."""
@@ -111,6 +116,9 @@ class TemplateReader:
         try:
             single = self._written(turns[:1])
             several = self._written(turns)
+            whole = apply_template(
+                self.tokenizer, self.template, turns[:2], generation_prompt=False
+            )
         except ContractError:
             return None
         if single.count(first) != 1 or any(several.count(mark) != 1 for mark in _MARKS[1:]):
@@ -120,7 +128,9 @@ class TemplateReader:
         to_next = several.partition(second)[2].partition(third)[0]
         if not to_response or not to_next:
             return None
-        return _Pieces(start, to_response, to_next, header, self._system(system, turns[:1]))
+        before_last = whole.partition(first)[2].partition(second)[0]
+        lead = before_last.removeprefix(header) if before_last.startswith(header) else ""
+        return _Pieces(start, to_response, to_next, header, lead, self._system(system, turns[:1]))
 
     def _system(self, mark: str, turns: Messages) -> tuple[str, str] | None:
         try:

@@ -192,7 +192,7 @@ class FromEnvironment:
 
     def __init__(self, make: Callable[..., Any]):
         self._make = make
-        self._made: dict[tuple[Any, ...], Any] = {}
+        self._made: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def __call__(self, reward: str | None = None, **how: Any) -> Any:
@@ -211,7 +211,7 @@ class FromEnvironment:
                 "address or FILE.py:FUNCTION."
             )
         policy = how.pop("policy", None) or os.environ.get(POLICY_VARIABLE) or None
-        key = (spec, policy, *sorted(how.items()))
+        key = repr((spec, policy, sorted(how.items())))
         with self._lock:
             if key not in self._made:
                 self._made[key] = self._make(spec, policy=policy, **how)
