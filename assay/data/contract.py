@@ -348,8 +348,11 @@ def plain_template(tokenizer: PreTrainedTokenizerBase) -> str:
     return PLAIN_TEMPLATE.replace("BOS", json.dumps(start)).replace("END", json.dumps(str(end)))
 
 
-def freeze_dates(template: str) -> tuple[str, str | None]:
+def freeze_dates(template: str, frozen: str = FROZEN_DATE) -> tuple[str, str | None]:
     """The template with a fixed date in place of today's, and that date if one was replaced.
+
+    Args:
+        frozen: The date, as ISO 8601 writes it.
 
     Raises:
         ContractError: If the template asks for the date in a way that cannot be replaced.
@@ -358,15 +361,15 @@ def freeze_dates(template: str) -> tuple[str, str | None]:
 
     if "strftime_now" not in template:
         return template, None
-    day = date.fromisoformat(FROZEN_DATE)
-    frozen = _STRFTIME.sub(lambda m: json.dumps(day.strftime(m["format"])), template)
+    day = date.fromisoformat(frozen)
+    text = _STRFTIME.sub(lambda m: json.dumps(day.strftime(m["format"])), template)
     # Llama 3 asks "is strftime_now defined"; with the call gone both branches are the same date.
-    if "strftime_now(" in frozen:
+    if "strftime_now(" in text:
         raise ContractError(
             "The chat template asks for today's date with a computed format, so rewards would "
             "change from day to day; save the tokenizer with a template that names a date."
         )
-    return frozen, FROZEN_DATE
+    return text, frozen
 
 
 def end_of_response(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[str, str]:

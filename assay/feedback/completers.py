@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from assay.feedback.client import Client, EndpointError, Reply
+from assay.feedback.client import Client, Reply
+from assay.feedback.http import EndpointError
 from assay.feedback.rollouts import Prefix, Rollouts, prefix_number
 from assay.formats.steps import SEPARATOR
 from assay.types import Message, Messages

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from assay.configs import StepLabelling
 from assay.errors import ConfigError
-from assay.feedback.client import EndpointError
 from assay.feedback.first_error import Search
+from assay.feedback.http import EndpointError
 from assay.feedback.rollouts import Completer, Journal, Prefix, Rollouts, Spent, complete
 from assay.feedback.step_label_report import StepLabelReport
 from assay.feedback.tallies import Checker, Tally, default_checker, tally_of

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from assay.errors import ConfigError
-from assay.feedback.client import Client, Endpoint, EndpointError
+from assay.feedback.client import Client, Endpoint
+from assay.feedback.http import EndpointError
 from assay.types import Message
 
 ASKED = (Message("user", "2 + 2?"),)

@@ -11,13 +11,14 @@ import pytest
 from policies import tiny_policy
 from solver import asked
 
-from assay.feedback.client import Client, Endpoint, EndpointError
+from assay.feedback.client import Client, Endpoint
 from assay.feedback.completers import (
     EndpointCompleter,
     FunctionCompleter,
     PolicyCompleter,
     Writing,
 )
+from assay.feedback.http import EndpointError
 from assay.feedback.rollouts import Prefix, rollout_key
 from assay.models.policy import Policy
 

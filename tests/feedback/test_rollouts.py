@@ -11,8 +11,8 @@ import pytest
 from solver import Solver, asked
 
 from assay.errors import ConfigError, DataError
-from assay.feedback.client import EndpointError
 from assay.feedback.completers import FunctionCompleter
+from assay.feedback.http import EndpointError
 from assay.feedback.rollouts import Completer, Journal, Prefix, Rollouts, Spent, complete
 from assay.feedback.rollouts import rollout_key as key
 from assay.types import Message

@@ -12,8 +12,9 @@ from solver import Solver, asked, problem
 
 from assay.configs import StepLabelling
 from assay.errors import ConfigError
-from assay.feedback.client import Client, Endpoint, EndpointError
+from assay.feedback.client import Client, Endpoint
 from assay.feedback.completers import EndpointCompleter, FunctionCompleter
+from assay.feedback.http import EndpointError
 from assay.feedback.step_labels import label_solutions
 from assay.feedback.tallies import Tally
 from assay.types import Solution

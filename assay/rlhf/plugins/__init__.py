@@ -1,0 +1,1 @@
+"""Assay's rewards where other stacks look for theirs: TRL, OpenRLHF, verl."""
