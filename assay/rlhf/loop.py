@@ -11,14 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from assay.configs import PPO, PolicyTraining
+from assay.configs import PPO, RLOO, PolicyTraining
 from assay.data.trees import build_tree, pack
 from assay.errors import ConfigError, TrainingError
 from assay.formats.storage import canonical, digest_of_bytes
@@ -229,11 +229,13 @@ class _Run:
         texts = digest_of_bytes(
             canonical({"prompt": [m.to_dict() for m in p.messages]}) for p in self.prompts.kept
         )
+        kind = PPO if isinstance(self.settings, PPO) else RLOO
+        names = [f.name for f in fields(kind) if f.name != "save_every"]
         return {
-            "method": type(self.settings).__name__,
+            "method": kind.__name__,
             "policy": self.start_digest,
             "prompts": texts,
-            **asdict(self.settings),
+            **{name: getattr(self.settings, name) for name in names},
         }
 
     def begin(

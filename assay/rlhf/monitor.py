@@ -204,6 +204,11 @@ class OveroptimizationMonitor:
         return monitor_page(self, path or Path(str(self.directory)) / PAGE)
 
     @property
+    def window(self) -> int:
+        """Steps of the reference policy that it wants to see."""
+        return self.settings.window
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, the baseline's first (as step 0)."""
         return self._base_rows if self._log is None else self._log.rows

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import ByText, ask, next_word, word_policy
+from worlds import WORDS, ByText, ask, next_word, word_policy
 
 from assay.configs import PPO, RLOO, PolicyTraining
 from assay.errors import ConfigError, DataError, TrainingError
@@ -18,7 +18,6 @@ from assay.models.policy import Policy
 from assay.rlhf.loop import train_policy
 from assay.rlhf.records import Judged, Spoken
 
-WORDS = ("yes", "no")
 REWARDS = {"": 0.3, "yes": 1.0, "no": -0.5}
 SHORT = {"steps": 4, "prompts_per_step": 3, "max_new_tokens": 5, "mode": "full", "lr": 1e-3}
 

@@ -13,6 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from assay.models.policy import Policy
 from assay.types import Conversation, Message, Messages, Scores
 
+WORDS = ("yes", "no")
+
 TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
 
 
