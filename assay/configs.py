@@ -816,6 +816,8 @@ class PolicyRun:
     """A reward model that is watched and not optimised: of other data, or another backbone."""
     gold: str | None = None
     """The truth, where there is one; watched and not optimised."""
+    trained_on: tuple[str, ...] = ()
+    """Data that the reward model was trained on: how far responses lie from it is watched then."""
     aggregator: AggregatorName | None = None
     """How the members of a reward's ensemble become one reward. Default: as it was saved."""
     strength: float | None = None

@@ -175,7 +175,7 @@ class Clock:
         self.rows: list[dict[str, Any]] = []
         self.ends: list[float] = []
         self.tokens: list[int] = []
-        self.stop = False
+        self.stop = self.improved = False
 
     def score(self, conversations: Any) -> Any:
         """The number of characters of each response."""

@@ -9,7 +9,7 @@ Letters: P prompts · K samples of a prompt · B = P·K responses of a step.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from assay.rlhf.watch import Watch
 from assay.train.plan import rate_factor
 from assay.train.resume import Progress, ResumePoints
 from assay.train.updates import Updates
-from assay.types import Messages, Scorer
+from assay.types import Conversation, Messages, Scorer
 
 UPDATES, BASELINE, TEXTS = 1, 2, 3
 """Tell streams of random numbers of a step apart from its samples' (0)."""
@@ -46,12 +46,14 @@ UPDATES, BASELINE, TEXTS = 1, 2, 3
 class PolicyResult:
     """A trained policy, and how its training went.
 
-    ``stopped`` says whether the watch ended it. ``too_long`` counts prompts without room for an
+    ``stopped`` says whether the watch ended it; the policy is then that of ``kept_step``, the best
+    one it saw, and otherwise the last. ``too_long`` counts prompts without room for an
     answer, ``left_out`` responses without a reward.
     """
 
     policy: Policy
     steps: int
+    kept_step: int
     stopped: bool
     rows: list[dict[str, Any]]
     too_long: int
@@ -67,6 +69,7 @@ class Judges:
     proxy: Scorer
     audit: Scorer | None = None
     gold: Scorer | None = None
+    distance: Callable[[Sequence[Conversation]], Floats] | None = None
 
     def judge(self, spoken: Spoken) -> Judged:
         """What each of them says."""
@@ -79,7 +82,8 @@ class Judges:
             )
         audit = self.audit.score(conversations).reward if self.audit is not None else None
         gold = self.gold.score(conversations).reward if self.gold is not None else None
-        return Judged(np.asarray(proxy.reward, dtype=np.float64), proxy.std, audit, gold)
+        distance = self.distance(conversations) if self.distance is not None else None
+        return Judged(np.asarray(proxy.reward, dtype=np.float64), proxy.std, audit, gold, distance)
 
 
 def train_policy(
@@ -90,6 +94,7 @@ def train_policy(
     *,
     audit: Scorer | None = None,
     gold: Scorer | None = None,
+    distance: Callable[[Sequence[Conversation]], Floats] | None = None,
     value_model: RewardModel | None = None,
     pretraining: Sequence[str] = (),
     watch: Watch | None = None,
@@ -105,6 +110,7 @@ def train_policy(
             NaN is left out of the update and counted.
         audit: A held-out reward model, watched and not optimised.
         gold: The truth, where there is one; watched and not optimised.
+        distance: How far responses lie from the reward model's training data (``FeatureDistance``).
         value_model: What PPO's value model begins as, with ``value="reward"``.
         pretraining: Texts of the language-model loss that ``ptx_coef`` mixes in.
         watch: Sees every step, and may end the run.
@@ -121,7 +127,7 @@ def train_policy(
     settings = resolved(settings, value_model, pretraining)
     run = _Run(
         policy,
-        Judges(reward, audit, gold),
+        Judges(reward, audit, gold, distance),
         Prompts.of(policy, prompts),
         settings,
         value_model,
@@ -135,9 +141,12 @@ def train_policy(
             run.save(watch)
         if progress:
             progress("steps", run.step, settings.steps, tokens)
+    if run.stopped:
+        run.go_back()
     return PolicyResult(
         policy=run.module.reader.merged(),
         steps=run.step,
+        kept_step=run.best_step if run.stopped and run.best_step else run.step,
         stopped=run.stopped,
         rows=watch.rows if watch is not None else [],
         too_long=run.prompts.too_long,
@@ -222,6 +231,7 @@ class _Run:
         self.step = 0
         self.left_out = 0
         self.stopped = False
+        self.best_step = 0
         self.points: ResumePoints | None = None
 
     def identity(self) -> dict[str, Any]:
@@ -252,6 +262,7 @@ class _Run:
             self.step = found.step
             self.control = KLControl(**found.extra["kl"])
             self.left_out = int(found.extra["left_out"])
+            self.best_step = found.best_step
             self.module.reader.engine = str(found.extra["engine"])
             if watch is not None:
                 watch.restore(found.extra["watch"])
@@ -282,7 +293,11 @@ class _Run:
         self.control = self.control.after(kl, len(spoken))
         self.step += 1
         if watch is not None:
-            self.stopped = watch.observe(self.step, spoken, judged, figures).stop
+            seen = watch.observe(self.step, spoken, judged, figures)
+            self.stopped = seen.stop
+            if seen.improved and self.points is not None:
+                self.points.save_best()
+                self.best_step = self.step
         return tokens
 
     def _speak(
@@ -372,7 +387,13 @@ class _Run:
             "engine": self.module.reader.engine,
             "watch": watch.state() if watch is not None else None,
         }
-        self.points.save(Progress(step=self.step, extra=extra))
+        self.points.save(Progress(step=self.step, best_step=self.best_step, extra=extra))
+
+    def go_back(self) -> None:
+        """The state that the watch found best, if it found one."""
+        assert self.points is not None
+        if self.best_step:
+            self.points.load_best(Progress(best={"step": float(self.best_step)}))
 
 
 class _Clock:

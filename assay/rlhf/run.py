@@ -20,6 +20,7 @@ from assay.types import Figure, Messages
 
 if TYPE_CHECKING:
     from assay.models.reward_model import RewardModel
+    from assay.rlhf.distance import FeatureDistance
     from assay.rlhf.heldout import BeforeAfter
     from assay.rlhf.loop import Judges, PolicyResult
     from assay.rlhf.monitor import OveroptimizationMonitor
@@ -68,7 +69,9 @@ def run(config: RlhfConfig) -> TrainedPolicy:
     train, heldout = split_prompts(prompts, config.heldout_prompts, config.seed)
     policy = Policy.load(config.policy)
     proxy = _proxy(config, policy, train)
-    judges = Judges(proxy, _watched(config.audit, config), _watched(config.gold, config))
+    judges = Judges(
+        proxy, _watched(config.audit, config), _watched(config.gold, config), _distance(config)
+    )
     asked = Prompts.of(policy, heldout) if heldout else None
     outside = replace(config, samples=config.heldout_samples)
     before = answers(policy, policy, asked, judges.judge, outside) if asked else None
@@ -81,6 +84,7 @@ def run(config: RlhfConfig) -> TrainedPolicy:
             config,
             audit=judges.audit,
             gold=judges.gold,
+            distance=judges.distance,
             value_model=_value_model(config),
             pretraining=_texts(config.texts),
             watch=monitor,
@@ -179,6 +183,31 @@ def _watched(spec: str | None, config: RlhfConfig) -> Any:
     )
 
 
+def _distance(config: RlhfConfig) -> FeatureDistance | None:
+    """From the features of what the reward model was trained on.
+
+    Raises:
+        ConfigError: If the reward is not one reward model.
+    """
+    from assay.data.pairs import PreferencePairs
+    from assay.errors import CheckpointError
+    from assay.models.checkpoint import load_model
+    from assay.rlhf.distance import FITTED_ON, FeatureDistance
+
+    if not config.trained_on:
+        return None
+    try:
+        model = load_model(config.reward)
+    except CheckpointError as error:
+        raise ConfigError(
+            f"trained_on wants one outcome reward model as the reward, whose features are "
+            f"compared; {error}"
+        ) from error
+    pairs = PreferencePairs.load(config.trained_on, on_bad_row="skip")
+    conversations = [c for x in pairs.comparisons for c in x.conversations()]
+    return FeatureDistance.fit(model, conversations[:FITTED_ON])
+
+
 def _value_model(config: RlhfConfig) -> RewardModel | None:
     from assay.models.checkpoint import load_model
 
@@ -226,6 +255,7 @@ def save_run(
         "heldout": {name: figure.to_dict() for name, figure in figures.items()},
         "steps": result.steps,
         "stopped": result.stopped,
+        "kept_step": result.kept_step,
         "prompts_too_long": result.too_long,
         "responses_left_out": result.left_out,
         "engine": result.engine,
@@ -246,7 +276,7 @@ def closing(figures: Mapping[str, Figure], record: Mapping[str, Any], out: Path)
     """What is printed at the end."""
     lines = [f"{record['method']}, {record['steps']:,} steps in {record['seconds']:,.0f} s"]
     if record["stopped"]:
-        lines.append("stopped by the monitor before its last step")
+        lines.append(f"stopped by the monitor; the policy is that of step {record['kept_step']:,}")
     for name in ("reward", "audit", "gold", "length", "ended"):
         if f"{name}_gain" in figures:
             before, after, gain = (figures[f"{name}_{k}"] for k in ("before", "after", "gain"))

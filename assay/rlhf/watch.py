@@ -17,6 +17,11 @@ class Seen(Protocol):
         """Whether the run should end here."""
         ...
 
+    @property
+    def improved(self) -> bool:
+        """Whether the state is the best so far, and worth keeping."""
+        ...
+
 
 @runtime_checkable
 class Watch(Protocol):

@@ -27,12 +27,12 @@ class Seen:
 
     window = 0
 
-    def __init__(self, stop_at: int = -1, die_at: int = -1):
+    def __init__(self, stop_at: int = -1, die_at: int = -1, best_at: int = -1):
         self.rows: list[dict[str, Any]] = []
         self.batches: list[Spoken] = []
         self.judged: list[Judged] = []
         self.before: list[Spoken] = []
-        self.stop_at, self.die_at = stop_at, die_at
+        self.stop_at, self.die_at, self.best_at = stop_at, die_at, best_at
 
     def baseline(self, spoken: Spoken, judged: Judged) -> None:
         self.before.append(spoken)
@@ -45,7 +45,7 @@ class Seen:
         self.rows.append({"step": step, **extra})
         self.batches.append(spoken)
         self.judged.append(judged)
-        return SimpleNamespace(stop=step == self.stop_at)
+        return SimpleNamespace(stop=step == self.stop_at, improved=step == self.best_at)
 
     def state(self) -> dict[str, Any]:
         return {"rows": [dict(row) for row in self.rows]}
@@ -252,6 +252,20 @@ def test_the_watch_sees_the_reference_first_and_may_end_the_run(tmp_path: Path) 
     assert seen.before[0].texts != seen.batches[0].texts
     np.testing.assert_array_equal(seen.judged[0].audit, 7.0)
     np.testing.assert_array_equal(seen.judged[0].gold, -1.0)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_run_that_is_stopped_goes_back_to_its_best_state(kept: bool, tmp_path: Path) -> None:
+    settings = LONGER["RLOO"]
+    directory = tmp_path if kept else None
+    short = Seen(stop_at=2, best_at=2)
+    wanted = train_policy(word_policy(WORDS), ByText(len), [ask("yes")], settings, watch=short)
+    seen = Seen(stop_at=4, best_at=2)
+    result = train_policy(
+        word_policy(WORDS), ByText(len), [ask("yes")], settings, watch=seen, directory=directory
+    )
+    assert (result.steps, result.kept_step) == (4, 2)
+    assert_same(result.policy, wanted.policy)
 
 
 def test_texts_of_the_language_model_loss_are_kept_likely() -> None:
