@@ -130,7 +130,7 @@ def test_what_cannot_be_had_is_named(reward_run: Path, function: str, tmp_path: 
     for spec, kind, said in cases:
         with pytest.raises(kind, match=said) as error:
             load_reward(spec)
-        assert "pw" not in str(error.value)
+        assert "s3cret" not in str(error.value)
     broken = load_reward(f"{rules}:broken")
     with pytest.raises(TrainingError, match=r"rules\.py:broken' gave none for response 1 of 1"):
         broken.score([Conversation.of("a", "b")])
