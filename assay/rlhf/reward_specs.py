@@ -11,13 +11,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from assay.configs import AggregatorName, Reduction, Truncation
 from assay.errors import AssayError, ConfigError
 from assay.rlhf.asking import OnFailure
 from assay.rlhf.functions import FunctionScorer, load_function
 from assay.rlhf.rewards import Part, Penalty, Reward
-from assay.score.remote import Protocol, RemoteScorer
+from assay.score.remote import RemoteScorer, RewardProtocol
 from assay.types import Scorer
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def load_reward(
     clip: tuple[float, float] | None = None,
     on_failure: OnFailure = "error",
     timeout_seconds: float | None = None,
-    protocol: Protocol | None = None,
+    protocol: RewardProtocol | None = None,
     contract: str | Path | None = None,
     model: str | None = None,
     key_variable: str | None = None,
@@ -148,9 +149,10 @@ def load_reward(
                     reduction=reduction if kind == "process" else None,
                 )
         except AssayError as error:
-            if term.source in str(error):
+            shown = _without_secrets(term.source)
+            if shown in str(error):
                 raise
-            raise type(error)(f"The reward {term.source!r} cannot be loaded: {error}") from error
+            raise type(error)(f"The reward {shown!r} cannot be loaded: {error}") from error
         parts.append(
             Part(
                 scorer=scorer,
@@ -167,6 +169,14 @@ def load_reward(
             f"{penalty} needs one; name an ensemble or a run with --laplace, or leave it out."
         )
     return Reward(parts=tuple(parts), clip=clip, on_failure=on_failure)
+
+
+def _without_secrets(source: str) -> str:
+    """An address without user, password and query; any other source as it is."""
+    if not source.startswith(("http://", "https://")):
+        return source
+    parts = urlsplit(source)
+    return f"{parts.scheme}://{parts.hostname}{parts.path}"
 
 
 def _kind(source: str) -> str:

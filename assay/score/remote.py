@@ -26,9 +26,9 @@ from assay.types import Conversation, Scores
 if TYPE_CHECKING:
     from assay.data.contract import Renderer
 
-Protocol = Literal["openrlhf", "llamafactory", "vllm"]
+RewardProtocol = Literal["openrlhf", "llamafactory", "vllm"]
 
-ROUTES: Mapping[Protocol, str] = {
+ROUTES: Mapping[RewardProtocol, str] = {
     "openrlhf": "/get_reward",
     "llamafactory": "/v1/score/evaluation",
     "vllm": "/classify",
@@ -85,7 +85,7 @@ class RemoteScorer:
         self,
         url: str,
         *,
-        protocol: Protocol | None = None,
+        protocol: RewardProtocol | None = None,
         renderer: Renderer | None = None,
         model: str | None = None,
         key_variable: str | None = None,
@@ -119,9 +119,9 @@ class RemoteScorer:
                 f"batch_size {batch_size} and concurrency {concurrency} were given; wanted 1 or "
                 "more of each."
             )
-        self.protocol: Protocol = protocol or protocol_of(url)
+        self.protocol: RewardProtocol = protocol or protocol_of(url)
         if self.protocol not in ROUTES:
-            known = ", ".join(get_args(Protocol))
+            known = ", ".join(get_args(RewardProtocol))
             raise ConfigError(f"protocol {protocol!r} is unknown; use one of {known}.")
         if urlsplit(url).query:
             raise ConfigError(
@@ -202,7 +202,7 @@ class RemoteScorer:
         return self._client.error(f"{message}.")
 
 
-def protocol_of(url: str) -> Protocol:
+def protocol_of(url: str) -> RewardProtocol:
     """The protocol that an address's route belongs to.
 
     Raises:
@@ -215,7 +215,7 @@ def protocol_of(url: str) -> Protocol:
     routes = ", ".join(ROUTES.values())
     raise ConfigError(
         f"The protocol of {urlsplit(url).hostname or url!r} cannot be told from its route "
-        f"{path or '/'!r} (known: {routes}); name it: {', '.join(get_args(Protocol))}."
+        f"{path or '/'!r} (known: {routes}); name it: {', '.join(get_args(RewardProtocol))}."
     )
 
 
@@ -248,12 +248,12 @@ def _vllm_rewards(value: Any) -> list[Any]:
     return [row["probs"][0] if len(row["probs"]) == 1 else row["probs"] for row in rows]
 
 
-_BODIES: Mapping[Protocol, Callable[[Sequence[Text], str | None], dict[str, Any]]] = {
+_BODIES: Mapping[RewardProtocol, Callable[[Sequence[Text], str | None], dict[str, Any]]] = {
     "openrlhf": _openrlhf_body,
     "llamafactory": _llamafactory_body,
     "vllm": _vllm_body,
 }
-_READERS: Mapping[Protocol, Callable[[Any], list[Any]]] = {
+_READERS: Mapping[RewardProtocol, Callable[[Any], list[Any]]] = {
     "openrlhf": lambda value: list(value["rewards"]),
     "llamafactory": lambda value: list(value["scores"]),
     "vllm": _vllm_rewards,

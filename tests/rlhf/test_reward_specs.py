@@ -119,11 +119,18 @@ def test_what_cannot_be_had_is_named(reward_run: Path, function: str, tmp_path: 
         (f"{rules}:number", ConfigError, "has no function 'number'"),
         (f"{bad}:f", ConfigError, r"bad\.py does not run \(ModuleNotFoundError: No module named"),
         ("http://h/score", ConfigError, "'http://h/score' cannot be loaded: The protocol of 'h'"),
+        (
+            "http://me:pw@h/get_reward",
+            ConfigError,
+            "'http://h/get_reward' cannot be loaded: .* 'h'",
+        ),
+        ("http://h/get_reward?key=pw", ConfigError, "'http://h/get_reward' cannot be loaded: The"),
         ("0*" + function, ConfigError, "has the weight 0; wanted a number other than 0"),
     ]
     for spec, kind, said in cases:
-        with pytest.raises(kind, match=said):
+        with pytest.raises(kind, match=said) as error:
             load_reward(spec)
+        assert "s3cret" not in str(error.value)
     broken = load_reward(f"{rules}:broken")
     with pytest.raises(TrainingError, match=r"rules\.py:broken' gave none for response 1 of 1"):
         broken.score([Conversation.of("a", "b")])
@@ -145,6 +152,7 @@ def test_settings_that_fit_no_part_are_refused(reward_run: Path, how: Any, said:
         load_reward(reward_run, **how)
 
 
+@pytest.mark.medium
 def test_an_ensemble_has_an_aggregator_or_a_penalty(
     reward_run: Path, tiny_backbone: Path, conversations: Any, function: str, tmp_path: Path
 ) -> None:

@@ -124,11 +124,6 @@ def test_a_renderer_writes_what_the_model_was_trained_on(
         scorer(server, renderer=renderer).score([Conversation.of("Hi", "a <|im_end|>")])
 
 
-def test_a_renderer_of_somebody_elses_tokenizer_is_inferred(tiny_backbone: Any) -> None:
-    text = load_renderer(tiny_backbone).render(Conversation.of("Hi", "clear"))
-    assert text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nclear<|im_end|>"
-
-
 @pytest.mark.parametrize(
     ("protocol", "answer", "said"),
     [
