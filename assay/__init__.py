@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from assay.auditor import audit
-    from assay.configs import EnsembleTraining, ProcessTraining, RewardTraining
+    from assay.configs import PPO, RLOO, EnsembleTraining, ProcessTraining, RewardTraining
     from assay.data.pairs import PreferencePairs
     from assay.data.solutions import Solutions
     from assay.errors import AssayError
     from assay.evaluation.compare import compare
     from assay.evaluation.run import evaluate
     from assay.evaluation.suite import Suite
+    from assay.models.policy import Policy
     from assay.models.process_model import ProcessRewardModel
     from assay.models.reward_model import RewardModel
+    from assay.rlhf.loop import train_policy
+    from assay.rlhf.monitor import OveroptimizationMonitor
+    from assay.rlhf.reward_specs import load_reward
     from assay.score.best_of_n import best_of_n
     from assay.score.process import load_step_scorer
+    from assay.score.remote import RemoteScorer
     from assay.score.scorer import load_scorer
     from assay.score.verify import verify
     from assay.train.ensemble import train_ensemble
@@ -45,10 +50,15 @@ _MODULES = {
     "Conversation": "assay.types",
     "EnsembleTraining": "assay.configs",
     "Message": "assay.types",
+    "OveroptimizationMonitor": "assay.rlhf.monitor",
+    "PPO": "assay.configs",
+    "Policy": "assay.models.policy",
     "PreferencePair": "assay.types",
     "PreferencePairs": "assay.data.pairs",
     "ProcessRewardModel": "assay.models.process_model",
     "ProcessTraining": "assay.configs",
+    "RLOO": "assay.configs",
+    "RemoteScorer": "assay.score.remote",
     "RewardModel": "assay.models.reward_model",
     "RewardTraining": "assay.configs",
     "Scorer": "assay.types",
@@ -62,24 +72,31 @@ _MODULES = {
     "best_of_n": "assay.score.best_of_n",
     "compare": "assay.evaluation.compare",
     "evaluate": "assay.evaluation.run",
+    "load_reward": "assay.rlhf.reward_specs",
     "load_scorer": "assay.score.scorer",
     "load_step_scorer": "assay.score.process",
     "train_ensemble": "assay.train.ensemble",
+    "train_policy": "assay.rlhf.loop",
     "train_process": "assay.train.process",
     "train_reward": "assay.train.reward",
     "verify": "assay.score.verify",
 }
 
 __all__ = [
+    "PPO",
+    "RLOO",
     "AssayError",
     "Comparison",
     "Conversation",
     "EnsembleTraining",
     "Message",
+    "OveroptimizationMonitor",
+    "Policy",
     "PreferencePair",
     "PreferencePairs",
     "ProcessRewardModel",
     "ProcessTraining",
+    "RemoteScorer",
     "RewardModel",
     "RewardTraining",
     "Scorer",
@@ -93,9 +110,11 @@ __all__ = [
     "best_of_n",
     "compare",
     "evaluate",
+    "load_reward",
     "load_scorer",
     "load_step_scorer",
     "train_ensemble",
+    "train_policy",
     "train_process",
     "train_reward",
     "verify",

@@ -31,7 +31,7 @@ def test_training_data_is_near_and_other_data_far(tiny_backbone: Path) -> None:
     distance = FeatureDistance.fit(model, train)
     near = distance(said(texts(60, 1, usual)))
     far = distance(said(["ZZZZ 9999 !!!! ####" * 3] * 5 + texts(10, 2, ["QX", "77", "%%"])))
-    assert 0.6 < near.mean() < 1.5
+    assert 0.3 < near.mean() < 1.5
     assert far.min() > near.mean()
     features = _read(model, train)
     away = features - features.mean(0)
