@@ -54,7 +54,7 @@ class Monitoring:
     """From where on a drift is worth a warning."""
     evaluation_steps: int = 10
     """Steps whose audits are averaged into one evaluation."""
-    stop_patience: int = 5
+    stop_patience: int = 10
     """Evaluations in which the audit's lower bound may fail to improve; 0: only alarms stop."""
     stop_on_alarm: bool = True
     """Whether an alarm asks the loop to stop."""

@@ -119,6 +119,16 @@ def test_a_baseline_that_cannot_serve_is_refused() -> None:
         Base.of([batch(proxy=[math.nan] * 4, length=[1.0, 2.0, 3.0, 4.0])])
 
 
+def test_a_signal_that_part_of_the_baseline_lacks_rests_on_the_rest() -> None:
+    audited = batch(proxy=[0.0, 2.0, 0.0, 2.0], audit=[0.0, 4.0, 0.0, 4.0])
+    bare = batch(proxy=[0.0, 2.0, 0.0, 2.0])
+    for batches in ([audited, bare], [bare, audited]):
+        base = Base.of(batches)
+        assert base.summaries["audit"].n == 4
+        assert base.summaries["proxy"].n == 8
+        assert "audit" not in alarm_points(bare, base, 0.1)
+
+
 def test_a_baseline_survives_json(policy: Any) -> None:
     base = Base.of([signals(*policy.step()) for _ in range(3)])
     assert Base.from_dict(json.loads(json.dumps(base.to_dict()))) == base
