@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from assay.errors import ConfigError, DataError
-from assay.rlhf.monitor import SILENT_STEPS, Monitoring, Observation, OveroptimizationMonitor
+from assay.rlhf.monitor import Monitoring, Observation, OveroptimizationMonitor
+from assay.rlhf.notes import SILENT_STEPS
 from assay.rlhf.panel import LONGEST_TEXT
 from assay.rlhf.records import Judged, Spoken
 from assay.types import Message
