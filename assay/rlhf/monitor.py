@@ -196,9 +196,12 @@ class OveroptimizationMonitor:
 
         Raises:
             ConfigError: Without a path where the monitor has no directory.
+            DataError: Before the first observe().
         """
         from assay.rlhf.monitor_page import monitor_page
 
+        if self.base is None:
+            raise DataError("The monitor has nothing to show before the first observe().")
         if path is None and self.directory is None:
             raise ConfigError("This monitor has no directory; name a path for its page.")
         return monitor_page(self, path or Path(str(self.directory)) / PAGE)

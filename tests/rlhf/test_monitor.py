@@ -171,6 +171,8 @@ def test_a_run_that_uses_the_monitor_wrongly_is_told(policy: Any) -> None:
     with pytest.raises(DataError, match="no baseline"):
         OveroptimizationMonitor(SETTINGS).observe(1, *policy.step())
     monitor = begun([policy.step() for _ in range(4)])
+    with pytest.raises(DataError, match="nothing to show before"):
+        monitor.write_page("page.html")
     monitor.observe(3, *policy.step())
     with pytest.raises(DataError, match="Step 3 came after step 3"):
         monitor.observe(3, *policy.step())
