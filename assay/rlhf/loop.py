@@ -133,7 +133,7 @@ def train_policy(
         value_model,
         Texts.of(policy, pretraining, settings.token_budget) if pretraining else None,
     )
-    run.begin(watch, directory, resume, {**(fingerprint or {}), **run.identity()})
+    run.begin(watch, directory, resume, {**(fingerprint or {}), **run.identity()}, progress)
     while run.step < settings.steps and not run.stopped:
         tokens = run.advance(watch)
         ends = run.step == settings.steps or run.stopped
@@ -254,6 +254,7 @@ class _Run:
         directory: Path | None,
         resume: bool,
         fingerprint: Mapping[str, Any],
+        progress: Report | None,
     ) -> None:
         """Go back to the last resume point, or let the watch see the reference policy."""
         self.points = ResumePoints(self.module, self.updates.optimizer, directory, fingerprint)
@@ -272,6 +273,8 @@ class _Run:
         for number in range(watch.window):
             spoken, judged, _ = self._speak(number, BASELINE)
             watch.baseline(spoken, judged)
+            if progress:
+                progress("baseline", number + 1, watch.window, sum(map(len, spoken.ids)))
 
     def advance(self, watch: Watch | None) -> int:
         """One step; the tokens it sampled."""

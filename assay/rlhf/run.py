@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from assay.types import Figure, Messages
 
 if TYPE_CHECKING:
     from assay.models.reward_model import RewardModel
+    from assay.progress import Report
     from assay.rlhf.distance import FeatureDistance
     from assay.rlhf.heldout import BeforeAfter
     from assay.rlhf.loop import Judges, PolicyResult
@@ -57,7 +59,6 @@ def run(config: RlhfConfig) -> TrainedPolicy:
     import torch
 
     from assay.models.policy import Policy
-    from assay.progress import progress_bars
     from assay.rlhf.heldout import BeforeAfter, answers
     from assay.rlhf.loop import Judges, train_policy
     from assay.rlhf.rollouts import Prompts
@@ -76,7 +77,7 @@ def run(config: RlhfConfig) -> TrainedPolicy:
     outside = replace(config, samples=config.heldout_samples)
     before = answers(policy, policy, asked, judges.judge, outside) if asked else None
     monitor = _monitor(config)
-    with progress_bars() as progress:
+    with shown(monitor, type(config).__name__) as progress:
         result = train_policy(
             policy,
             judges.proxy,
@@ -98,6 +99,23 @@ def run(config: RlhfConfig) -> TrainedPolicy:
         fresh = Policy.load(config.policy)
         found = BeforeAfter(before, answers(result.policy, fresh, asked, judges.judge, outside))
     return save_run(config, result, found, monitor, judges)
+
+
+@contextmanager
+def shown(monitor: OveroptimizationMonitor, title: str) -> Iterator[Report | None]:
+    """The monitor's table on a terminal, and lines of progress where there is none."""
+    import sys
+
+    from assay.progress import progress_bars
+    from assay.rlhf.monitor_live import live_monitor
+
+    if sys.stderr.isatty():
+        with live_monitor(title) as show:
+            monitor.on_seen = show
+            yield None
+        return
+    with progress_bars() as progress:
+        yield progress
 
 
 def check_out(config: RlhfConfig) -> None:
