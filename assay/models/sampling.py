@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+
+BLOCK = 256
+"""Tokens whose weights are summed together before one of them is looked for."""
 
 
 def uniforms(seed: int, prompt: int, sample: int, count: int) -> NDArray[np.float64]:
@@ -44,13 +47,12 @@ def choose(
     if temperature == 0:
         tokens = logprobs.argmax(-1)
     else:
-        tokens = _draw(_nucleus(logprobs.double().exp(), top_p), uniform.double())
+        probabilities = logprobs.exp() if top_p >= 1 else _nucleus(logprobs.double().exp(), top_p)
+        tokens = _draw(probabilities, uniform.double())
     return tokens, logprobs.gather(-1, tokens[:, None])[:, 0]
 
 
 def _nucleus(probabilities: Float[Tensor, "B V"], top_p: float) -> Float[Tensor, "B V"]:
-    if top_p >= 1:
-        return probabilities
     ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(-1) - ordered
     # the likeliest token stays, whatever top_p is
@@ -59,8 +61,19 @@ def _nucleus(probabilities: Float[Tensor, "B V"], top_p: float) -> Float[Tensor,
 
 
 def _draw(weights: Float[Tensor, "B V"], uniform: Float[Tensor, "B"]) -> Int[Tensor, "B"]:
-    cumulated = weights.cumsum(-1)
-    total = cumulated[:, -1]
+    """Where the uniform numbers fall in the cumulated weights: first in which block, then where.
+
+    Cumulating blocks and one of them, in double, spares a row of the vocabulary's width.
+    """
+    rows, size = weights.shape
+    blocks = nn.functional.pad(weights, (0, -size % BLOCK)).view(rows, -1, BLOCK)
+    ends = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    total = ends[:, -1]
     # below the total, so that rounding cannot choose a token of weight 0 at the end
     point = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulated, point[:, None], right=True)[:, 0]
+    block = torch.searchsorted(ends, point[:, None], right=True)
+    before = torch.where(block > 0, ends.gather(1, (block - 1).clamp(min=0)), 0.0)
+    inside = blocks[torch.arange(rows, device=weights.device), block[:, 0]].double().cumsum(-1)
+    place = torch.searchsorted(inside, point[:, None] - before, right=True)[:, 0]
+    last = (inside < inside[:, -1:]).sum(-1)  # the last token of the block with any weight
+    return block[:, 0] * BLOCK + torch.minimum(place, last)
