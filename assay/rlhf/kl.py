@@ -35,12 +35,15 @@ def k2(logprobs: Floats, reference: Floats) -> Floats:
     return 0.5 * k1(logprobs, reference) ** 2
 
 
-def k3(logprobs: Floats, reference: Floats) -> Floats:
+def k3(logprobs: Floats, reference: Floats, limit: float = np.inf) -> Floats:
     """``(r − 1) − log r`` with ``r = π_ref/π``: unbiased and never negative, with a heavy tail.
 
     For logging: its gradient as a loss is not that of the divergence.
+
+    Args:
+        limit: ``log r`` is clamped to ± this.
     """
-    log_ratio = np.subtract(reference, logprobs)
+    log_ratio = np.clip(np.subtract(reference, logprobs), -limit, limit)
     return np.expm1(log_ratio) - log_ratio
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from assay.data.pairs import prompt_key
 from assay.errors import DataError
+from assay.rlhf.kl import k1, k3
 from assay.rlhf.records import Floats, Ids, Judged, Spoken
 from assay.rlhf.wording import WORDING, compression, wording
 from assay.stats.estimates import estimate_mean
@@ -182,16 +183,15 @@ def mean_point(values: Floats, prompt: NDArray[np.intp]) -> Point | None:
 
 def kl_k1(logprobs: Floats, reference: Floats) -> float:
     """``Σ_t log π − log π_ref`` of one response, nats: Schulman's k1, unbiased, high variance."""
-    return float(np.sum(logprobs - reference))
+    return float(k1(logprobs, reference).sum())
 
 
 def kl_k3(logprobs: Floats, reference: Floats) -> float:
-    """``Σ_t (r − 1) − log r`` with ``r = π_ref/π``: Schulman's k3, never negative, low variance.
+    """Schulman's k3 of one response, nats: never negative, low variance.
 
-    ``log r`` is clamped to ± ``LOG_RATIO_LIMIT``.
+    Its log-ratios are clamped to ± ``LOG_RATIO_LIMIT``.
     """
-    log_ratio = np.clip(reference - logprobs, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-    return float(np.sum(np.expm1(log_ratio) - log_ratio))
+    return float(k3(logprobs, reference, LOG_RATIO_LIMIT).sum())
 
 
 def entropy(logprobs: Floats) -> float:
