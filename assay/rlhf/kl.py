@@ -44,7 +44,8 @@ def k3(logprobs: Floats, reference: Floats, limit: float = np.inf) -> Floats:
         limit: ``log r`` is clamped to ± this.
     """
     log_ratio = np.clip(np.subtract(reference, logprobs), -limit, limit)
-    return np.expm1(log_ratio) - log_ratio
+    estimates: Floats = np.expm1(log_ratio) - log_ratio
+    return estimates
 
 
 ESTIMATORS: Mapping[Estimator, Callable[[Floats, Floats], Floats]] = {"k1": k1, "k2": k2, "k3": k3}
