@@ -62,6 +62,7 @@ def run(config: RlhfConfig) -> TrainedPolicy:
     from assay.rlhf.heldout import BeforeAfter, answers
     from assay.rlhf.loop import Judges, train_policy
     from assay.rlhf.rollouts import Prompts
+    from assay.train.run import interruptible
 
     check_out(config)
     if config.threads:
@@ -77,7 +78,7 @@ def run(config: RlhfConfig) -> TrainedPolicy:
     outside = replace(config, samples=config.heldout_samples)
     before = answers(policy, policy, asked, judges.judge, outside) if asked else None
     monitor = _monitor(config)
-    with shown(monitor, type(config).__name__) as progress:
+    with interruptible(config.out), shown(monitor, type(config).__name__) as progress:
         result = train_policy(
             policy,
             judges.proxy,
@@ -250,7 +251,7 @@ def _monitor(config: RlhfConfig) -> OveroptimizationMonitor:
         window=config.baseline_steps,
         rate=config.false_alarms,
         stop_on_alarm=config.stop_on_alarm,
-        stop_patience=5 if config.stop_on_alarm else 0,
+        stop_patience=Monitoring.stop_patience if config.stop_on_alarm else 0,
     )
     return OveroptimizationMonitor(settings, config.out)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -94,17 +95,27 @@ def watched(out: Path, work: Callable[[Report | None], Result]) -> Result | None
 
     from assay.progress import progress_bars
 
+    with interruptible(out), progress_bars() as progress:
+        result = work(progress if is_main() else None)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # the rest is the first process's work alone
+    return result if is_main() else None
+
+
+@contextmanager
+def interruptible(out: Path) -> Iterator[None]:
+    """Say what Ctrl-C leaves of a run in ``out``: its resume points are whole.
+
+    Raises:
+        TrainingError: In the place of KeyboardInterrupt.
+    """
     try:
-        with progress_bars() as progress:
-            result = work(progress if is_main() else None)
+        yield
     except KeyboardInterrupt:
         raise TrainingError(
             f"Interrupted; the last resume point in {out} is intact. "
             "Go on with the same command and --resume."
         ) from None
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # the rest is the first process's work alone
-    return result if is_main() else None
 
 
 def is_finished(directory: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -92,27 +93,52 @@ def test_a_policy_is_trained_and_answers_better(
     assert Policy.load(str(out / "policy")).end_ids
 
 
-def test_the_same_command_goes_on_after_a_kill(
-    world: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from assay.rlhf import loop
+DIE = "import os, signal\ndie = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+DEATHS = {
+    "in the middle of a step": """
+import assay.rlhf.loop as loop
+judge, calls = loop.Judges.judge, []
+def dies(self, spoken):
+    calls.append(0)
+    if len(calls) == 11:
+        die()
+    return judge(self, spoken)
+loop.Judges.judge = dies
+""",
+    "while writing a resume point": """
+import assay.train.resume as fit
+save = fit.save_file
+def torn(tensors, path):
+    save(tensors, path)
+    if "step-9" in path.name:
+        path.write_bytes(path.read_bytes()[:100])
+        die()
+fit.save_file = torn
+""",
+    "while saving the policy": """
+import assay.rlhf.run as run
+run.resolved_toml = die
+import assay.toml
+assay.toml.resolved_toml = die
+""",
+}
 
+
+def test_a_run_killed_three_times_ends_as_one_in_one_piece(
+    world: dict[str, Any], tmp_path: Path, start_assay: Any
+) -> None:
     assert command("rloo", world) == 0
     wanted = json.loads((world["out"] / "results.json").read_text())
-    advance = loop._Run.advance
-
-    def dies(self: Any, watch: Any) -> int:
-        if self.step == 7:
-            raise KeyboardInterrupt
-        return advance(self, watch)
-
-    world["out"] = tmp_path / "again"
-    monkeypatch.setattr(loop._Run, "advance", dies)
-    assert command("rloo", world) != 0
-    monkeypatch.setattr(loop._Run, "advance", advance)
-    assert command("rloo", world) == 2  # it says that there is an unfinished run
-    assert command("rloo", world, "--resume") == 0
-    found = json.loads((world["out"] / "results.json").read_text())
+    again = {**world, "out": tmp_path / "again"}
+    words = ["rlhf", "rloo", *(w for k, v in again.items() for w in (f"--{k}", str(v)))]
+    for number, (moment, code) in enumerate(DEATHS.items()):
+        killed = start_assay([*words, *(["--resume"] if number else [])], DIE + code)
+        assert killed.wait() == -signal.SIGKILL, f"{moment}: {killed.output}"
+        assert not (again["out"] / "results.json").exists(), moment
+    assert command("rloo", again) == 2  # it says that there is an unfinished run
+    resumed = start_assay([*words, "--resume"])
+    assert resumed.wait() == 0, resumed.output
+    found = json.loads((again["out"] / "results.json").read_text())
     for results in (wanted, found):
         results.pop("seconds")
     assert found == wanted
@@ -125,6 +151,30 @@ def test_the_same_command_goes_on_after_a_kill(
         assert {k: v for k, v in a.items() if not k.startswith(clock)} == {
             k: v for k, v in b.items() if not k.startswith(clock)
         }
+    assert (tmp_path / "run" / "samples.jsonl").read_text() == (
+        tmp_path / "again" / "samples.jsonl"
+    ).read_text()
+
+
+def test_ctrl_c_is_said_in_a_sentence(
+    world: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from assay.rlhf import loop
+
+    advance = loop._Run.advance
+
+    def interrupted(self: Any, watch: Any) -> int:
+        if self.step == 4:
+            raise KeyboardInterrupt
+        return advance(self, watch)
+
+    monkeypatch.setattr(loop._Run, "advance", interrupted)
+    assert command("rloo", world) == 1
+    said = capsys.readouterr().err
+    assert "Interrupted" in said
+    assert "--resume" in said
+    monkeypatch.setattr(loop._Run, "advance", advance)
+    assert command("rloo", world, "--resume") == 0
 
 
 @pytest.mark.parametrize(
