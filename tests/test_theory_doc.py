@@ -8,6 +8,8 @@ from types import ModuleType
 import pytest
 
 from assay import stats
+from assay.rlhf import advantages, kl
+from assay.rlhf import losses as policy_losses
 from assay.train import losses
 
 PAGE = (Path(__file__).parent.parent / "docs" / "theory.md").read_text(encoding="utf-8")
@@ -23,7 +25,7 @@ def public_names(module: ModuleType) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("module", [losses, stats])
+@pytest.mark.parametrize("module", [losses, stats, advantages, kl, policy_losses])
 def test_every_public_formula_has_its_place(module: ModuleType) -> None:
     headings = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^### .*$", PAGE, re.MULTILINE))))
     assert public_names(module) - headings - {"Rejection", "ReliabilityBin"} == set()
