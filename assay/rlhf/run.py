@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from assay.configs import PPO, RlhfPPO, RlhfRLOO
 from assay.errors import ConfigError, DataError
 from assay.formats.files import numbering, read_rows
 from assay.formats.prompts import prompt_in, prompt_text
-from assay.types import Figure, Messages
+from assay.types import Figure, Messages, json_number
 
 if TYPE_CHECKING:
     from assay.models.reward_model import RewardModel
@@ -279,7 +279,7 @@ def save_run(
         "responses_left_out": result.left_out,
         "engine": result.engine,
         "seconds": result.seconds,
-        "notices": [str(notice) for notice in monitor.notices],
+        "notices": [{**asdict(n), "p": json_number(n.p)} for n in monitor.notices],
     }
     result.policy.save(out / POLICY)
     write_text(out / "config.toml", resolved_toml(config))
@@ -298,8 +298,11 @@ def closing(figures: Mapping[str, Figure], record: Mapping[str, Any], out: Path)
         lines.append(f"stopped by the monitor; the policy is that of step {record['kept_step']:,}")
     for name in ("reward", "audit", "gold", "length", "ended"):
         if f"{name}_gain" in figures:
-            before, after, gain = (figures[f"{name}_{k}"] for k in ("before", "after", "gain"))
-            lines.append(f"{name} on held-out prompts: {before} before, {after} after; {gain} more")
+            before, after = (figures[f"{name}_{k}"].value for k in ("before", "after"))
+            gain = figures[f"{name}_gain"]
+            lines.append(
+                f"{name} on held-out prompts: {before:.3f} before, {after:.3f} after; gain {gain}"
+            )
     if "kl" in figures:
         lines.append(f"KL from the reference: {figures['kl']} nats a response")
     for name, what in (
@@ -308,5 +311,8 @@ def closing(figures: Mapping[str, Figure], record: Mapping[str, Any], out: Path)
     ):
         if record[name]:
             lines.append(f"left out: {record[name]:,} {what}")
-    lines += [f"monitor: {notice}" for notice in record["notices"]]
+    lines += [
+        f"{n['kind']} at step {n['step']:,}: {n['text']} {n['advice']}".rstrip()
+        for n in record["notices"]
+    ]
     return "\n".join([*lines, f"written to {out}: {POLICY}/, monitor.html, {SAMPLES}"])
