@@ -43,6 +43,8 @@ class Settings(Recorded):
     """Solutions of each of the other data sets; the first so many."""
     backbone: str = "smollm2-135m"
     """The backbone."""
+    layers: int | None = None
+    """Keep this many of its layers. Default: 80 % of them."""
     threads: int = cores()
     """CPU threads. Default: all cores."""
 
@@ -73,7 +75,8 @@ def run(settings: Settings) -> None:
         evaluation = first_errors(model, other)
         record[name.partition(".")[0]] = evaluation.to_dict()
         print(f"\n{name}: {other.report}\n{errors_shown(evaluation)}", flush=True)
-    write_record("process_model", settings, {"splits": rows, "others": record})
+    depth = "" if settings.layers is None else f"_{settings.layers}_layers"
+    write_record(f"process_model{depth}", settings, {"splits": rows, "others": record})
 
 
 def split(
@@ -82,7 +85,9 @@ def split(
     """One split: figures of the model, of the step's text and of its length."""
     train, heldout = solutions.split(0.2, seed=seed)
     model = ProcessRewardModel.from_backbone(settings.backbone)
-    result = train_process(model, train, heldout, ProcessTraining(seed=seed))
+    result = train_process(
+        model, train, heldout, ProcessTraining(seed=seed, layers=settings.layers)
+    )
     text = fit_step_text(list(train), "good")
     problems = [prompt_text(s.prompt) for s in heldout]
     judged = JudgedSteps([s.labels for s in heldout], text.score_steps(heldout).rewards, problems)
