@@ -122,13 +122,8 @@ def shown(rows: list[dict[str, Any]]) -> str:
 
 
 def first_errors(model: ProcessRewardModel, solutions: Solutions) -> StepEvaluation:
-    """First errors of other data, the threshold found on other problems of it.
-
-    Data of wrong solutions alone has no best threshold: there it is a half.
-    """
+    """First errors of other data, the threshold found on other problems of it."""
     scorer = ProcessScorer(model, truncation="drop")
-    if all(s.first_error is not None for s in solutions):
-        return evaluate_steps(scorer, list(solutions))
     evaluated, tune = solutions.split(TUNED_ON, seed=0)
     return evaluate_steps(scorer, list(evaluated), tune=list(tune))
 

@@ -102,7 +102,8 @@ def evaluate_steps(
         train: Solutions to fit the baselines on: the text of a step, and its length. Without them
             there is no text baseline, and the length's is cross-validated. Those of problems that
             are evaluated are left out and counted; so are those of ``tune``.
-        tune: Solutions to find the threshold on, in place of the one given.
+        tune: Solutions to find the threshold on, in place of the one given: by the F1 of first
+            errors, or where none of them is sound by the share of first errors named.
         resamples: Of the bootstrap intervals.
 
     Raises:
@@ -117,7 +118,9 @@ def evaluate_steps(
     if tune is not None:
         tune, shared["tune"] = of_other_problems(tune, problems)
         of_others = [prompt_text(solution.prompt) for solution in tune]
-        threshold = best_threshold(_judged(scorer, tune, of_others, neutral))
+        apart = _judged(scorer, tune, of_others, neutral)
+        both = any(apart.first_errors[i] == SOUND for i in apart.whole)
+        threshold = best_threshold(apart, "first-error" if both else "error-accuracy")
         tuned_on = len(tune)
     if train is not None:
         train, shared["train"] = of_other_problems(train, problems)

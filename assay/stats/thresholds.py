@@ -15,7 +15,7 @@ from assay.stats.arrays import Floats
 from assay.stats.step_counts import f1, negative_f1, prm_score, processbench_f1
 from assay.stats.steps import JudgedSteps
 
-Goal = Literal["first-error", "accuracy", "f1", "negative-f1", "prm-score"]
+Goal = Literal["first-error", "error-accuracy", "accuracy", "f1", "negative-f1", "prm-score"]
 
 _OF_COUNTS = {"f1": f1, "negative-f1": negative_f1, "prm-score": prm_score}
 
@@ -27,7 +27,8 @@ def best_threshold(judged: JudgedSteps, goal: Goal | str = "first-error") -> flo
     tried, its middle. Report figures at it on other solutions than these.
 
     Args:
-        goal: ``first-error`` is ProcessBench's F1, ``prm-score`` PRMBench's; the others of steps.
+        goal: ``first-error`` is ProcessBench's F1, ``error-accuracy`` its part over solutions with
+            an error, ``prm-score`` PRMBench's; the others of steps.
 
     Raises:
         ConfigError: If the goal is unknown.
@@ -38,6 +39,9 @@ def best_threshold(judged: JudgedSteps, goal: Goal | str = "first-error") -> flo
     candidates = _candidates(judged)
     if goal == "first-error":
         numbers = processbench_f1(_first_error_counts(judged, candidates))
+    elif goal == "error-accuracy":
+        wrong, named, _, _ = _first_error_counts(judged, candidates).T
+        numbers = named / np.where(wrong > 0, wrong, np.nan)
     else:
         counts = _step_counts(judged, candidates)
         if goal == "accuracy":

@@ -17,13 +17,15 @@ from assay.stats.thresholds import Goal, best_threshold
 
 def number(drawn: list[list[tuple[int, float]]], threshold: float, goal: str) -> float:
     """The goal's number, counted one by one."""
-    if goal == "first-error":
+    if goal in ("first-error", "error-accuracy"):
         match: dict[bool, list[bool]] = {True: [], False: []}
         for each in drawn:
             said = next((i for i, (_, reward) in enumerate(each) if reward < threshold), None)
             first = next((i for i, (label, _) in enumerate(each) if label == -1), None)
             match[first is not None].append(said == first)
         a, b = np.mean(match[True]), np.mean(match[False])
+        if goal == "error-accuracy":
+            return float(a)
         return float(2 * a * b / (a + b)) if a + b else 0.0
     good = np.array([label == 1 for each in drawn for label, _ in each])
     called = np.array([reward >= threshold for each in drawn for _, reward in each])
@@ -84,6 +86,13 @@ def test_steps_that_were_cut_or_not_judged_have_no_say() -> None:
 def test_solutions_of_one_kind_have_no_best_threshold(labels) -> None:
     with pytest.raises(DataError, match="No threshold is best by first-error"):
         best_threshold(JudgedSteps(labels, [np.array([0.2, 0.4])]))
+
+
+def test_wrong_solutions_alone_have_a_best_threshold_for_their_errors() -> None:
+    steps = JudgedSteps([(1, -1), (1, 1, -1)], [np.array([0.4, 0.1]), np.array([0.4, 0.3, 0.2])])
+    assert best_threshold(steps, "error-accuracy") == pytest.approx(0.25)
+    with pytest.raises(DataError, match="No threshold is best by error-accuracy"):
+        best_threshold(JudgedSteps([(1, 1)], [np.array([0.2, 0.4])]), "error-accuracy")
 
 
 def test_an_unknown_goal_is_refused() -> None:
