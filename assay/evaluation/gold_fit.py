@@ -232,8 +232,11 @@ def policy_gold_fit(
     total = rows.sum(axis=0)
     if _determinant(total) <= 1e-6 * total[0] * total[2]:
         return None
-    errors = [error for _, _, error in kept] if over == "steps" else []
-    shifts = [part.sum(axis=0) * [0, 0, 0, 0, 0, 1, 1] * e for part, e in zip(parts, errors)]
+    shifts = (
+        []
+        if over == "runs"
+        else [part.sum(axis=0)[5:] * error for part, (_, _, error) in zip(parts, kept, strict=True)]
+    )
     alpha, beta, log_peak = (
         _with_reference(rows, shifts, part) for part in (_alpha, _beta, _log_peak)
     )
@@ -274,25 +277,29 @@ def _determinant(sums: Floats) -> Floats:
 
 
 def _alpha(sums: Floats) -> Floats:
-    found: Floats = sums[..., 2] * sums[..., 3] - sums[..., 1] * sums[..., 4]
-    return found / _determinant(sums)
+    top = sums[..., 2] * sums[..., 3] - sums[..., 1] * sums[..., 4]
+    found: Floats = top / _determinant(sums)
+    return found
 
 
 def _beta(sums: Floats) -> Floats:
-    found: Floats = sums[..., 0] * sums[..., 4] - sums[..., 1] * sums[..., 3]
-    return found / _determinant(sums)
+    top = sums[..., 0] * sums[..., 4] - sums[..., 1] * sums[..., 3]
+    found: Floats = top / _determinant(sums)
+    return found
 
 
 def _log_peak(sums: Floats) -> Floats:
     """``log d* = α/β - 1``; nan where nothing turns."""
     beta = _beta(sums)
-    return np.where(beta > 0, _alpha(sums) / np.where(beta > 0, beta, 1.0) - 1, np.nan)
+    found: Floats = _alpha(sums) / np.where(beta > 0, beta, np.nan) - 1
+    return found
 
 
 def _log_peak_gold(sums: Floats) -> Floats:
     """``log R* = log β + log d*``; nan where nothing turns."""
     beta = _beta(sums)
-    return np.log(np.where(beta > 0, beta, np.nan)) + _log_peak(sums)
+    found: Floats = np.log(np.where(beta > 0, beta, np.nan)) + _log_peak(sums)
+    return found
 
 
 def _with_reference(rows: Floats, shifts: Sequence[Floats], part: Any) -> Estimate:
@@ -305,11 +312,10 @@ def _with_reference(rows: Floats, shifts: Sequence[Floats], part: Any) -> Estima
     total = rows.sum(axis=0)
     extra = 0.0
     for shift in shifts:
-        moved = total.copy()
-        moved[3:5] += shift[5:7]
-        back = total.copy()
-        back[3:5] -= shift[5:7]
-        extra += float((part(moved) - part(back)) / 2) ** 2
+        up, down = total.copy(), total.copy()
+        up[3:5] += shift
+        down[3:5] -= shift
+        extra += float((part(up) - part(down)) / 2) ** 2
     return Estimate(found.value, float(np.hypot(found.error, extra**0.5)), found.df, found.n)
 
 
