@@ -268,38 +268,34 @@ def _units(d: Floats, gains: Floats, over: Over) -> Floats:
     if over == "runs":
         return rows.sum(axis=0, keepdims=True)
     blocks = max(FEWEST_BLOCKS, round(len(d) ** 0.5))
-    return np.stack([part.sum(axis=0) for part in np.array_split(rows, blocks)])
+    found: Floats = np.stack([part.sum(axis=0) for part in np.array_split(rows, blocks)])
+    return found
 
 
 def _determinant(sums: Floats) -> Floats:
-    found: Floats = sums[..., 0] * sums[..., 2] - sums[..., 1] ** 2
-    return found
+    return np.asarray(sums[..., 0] * sums[..., 2] - sums[..., 1] ** 2)
 
 
 def _alpha(sums: Floats) -> Floats:
     top = sums[..., 2] * sums[..., 3] - sums[..., 1] * sums[..., 4]
-    found: Floats = top / _determinant(sums)
-    return found
+    return np.asarray(top / _determinant(sums))
 
 
 def _beta(sums: Floats) -> Floats:
     top = sums[..., 0] * sums[..., 4] - sums[..., 1] * sums[..., 3]
-    found: Floats = top / _determinant(sums)
-    return found
+    return np.asarray(top / _determinant(sums))
 
 
 def _log_peak(sums: Floats) -> Floats:
     """``log d* = α/β - 1``; nan where nothing turns."""
     beta = _beta(sums)
-    found: Floats = _alpha(sums) / np.where(beta > 0, beta, np.nan) - 1
-    return found
+    return np.asarray(_alpha(sums) / np.where(beta > 0, beta, np.nan) - 1)
 
 
 def _log_peak_gold(sums: Floats) -> Floats:
     """``log R* = log β + log d*``; nan where nothing turns."""
     beta = _beta(sums)
-    found: Floats = np.log(np.where(beta > 0, beta, np.nan)) + _log_peak(sums)
-    return found
+    return np.asarray(np.log(np.where(beta > 0, beta, np.nan)) + _log_peak(sums))
 
 
 def _with_reference(rows: Floats, shifts: Sequence[Floats], part: Any) -> Estimate:

@@ -9,6 +9,9 @@ from assay.evaluation.policy_curves import PolicyCurve
 from assay.evaluation.policy_settings import SettingDifference
 from assay.pages.html import plain, signed
 
+CLOSE = 0.9
+"""R² below this is said to be bad."""
+
 
 def policy_answer(curve: PolicyCurve) -> str:
     """One sentence for one setting.
@@ -47,6 +50,18 @@ def _kept(curve: PolicyCurve) -> str:
     if share != share:  # the peak's own interval reaches 0
         return "and how much of the peak is kept is not known"
     return "more than had been gained" if share < 0 else f"{share:.0%} of the peak kept"
+
+
+def fit_sentence(curve: PolicyCurve) -> str:
+    """What the fit to one setting says, and how well it follows the curve."""
+    fit = curve.fit
+    if fit is None:
+        return f"{curve.setting}: no fit: {fit_in_words(None, curve)}."
+    badly = ", follows the curve badly" if not fit.r_squared >= CLOSE else ""
+    return (
+        f"{curve.setting}: the fit d(α − β log d), R² {fit.r_squared:.3f}{badly}: "
+        f"{fit_in_words(fit, curve)}."
+    )
 
 
 def fit_in_words(fit: PolicyGoldFit | None, curve: PolicyCurve) -> str:

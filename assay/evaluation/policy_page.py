@@ -49,20 +49,29 @@ def _peaks(study: PolicyStudy) -> str:
             f"{curve.end_d:.2f}",
             signed(curve.end),
             plain(curve.loss),
-            plain(curve.retention),
-            plain(curve.area),
         ]
         for curve in study.curves
     ]
-    header = ["", "peak √KL", f"{name} there", "last √KL", f"{name} there", "lost", "kept", "area"]
-    return "<h2>Peak and end</h2>" + table(
+    header = ["", "peak √KL", f"{name} there", "last √KL", f"{name} there", "lost"]
+    more = [
+        [curve.setting, plain(curve.retention), signed(curve.proxy_after), signed(curve.area),
+         f"{curve.reach:.2f}"]
+        for curve in study.curves
+    ]  # fmt: skip
+    peaks = table(
         f"The end is the last tenth of each run. The loss is measured at a peak that other "
         f"{'runs' if all(c.over == 'runs' for c in study.curves) else 'runs or steps'} chose; "
-        f"{name} falls where its whole interval is above 0. Kept is the end over the peak. The "
-        "area is under the curve up to where every run of the setting came.",
+        f"{name} falls where its whole interval is above 0.",
         header,
         rows,
     )
+    rest = table(
+        "Kept is the end over the peak; the area is under the curve, over √KL from 0 to where "
+        "every run of the setting came.",
+        ["", "kept", "proxy from peak to end", "area", "up to √KL"],
+        more,
+    )
+    return f"<h2>Peak and end</h2>{peaks}{rest}"
 
 
 def _settings(study: PolicyStudy) -> str:

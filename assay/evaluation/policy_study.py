@@ -18,7 +18,7 @@ from assay.evaluation.gold_fit import D_MIN
 from assay.evaluation.policy_answer import (
     alarm_sentence,
     difference_sentence,
-    fit_in_words,
+    fit_sentence,
     policy_answer,
     policy_table,
 )
@@ -187,15 +187,8 @@ def _answers(curves: Sequence[PolicyCurve], differences: Sequence[SettingDiffere
         found.append(policy_answer(curve))
         if (alarm := alarm_sentence(curve)) is not None:
             found.append(alarm)
-        found.append(f"{curve.setting}: {_fit_sentence(curve)}.")
+        found.append(fit_sentence(curve))
     return found + [difference_sentence(d, curves[0].measure) for d in differences]
-
-
-def _fit_sentence(curve: PolicyCurve) -> str:
-    fit = curve.fit
-    if fit is None:
-        return f"no fit, {fit_in_words(None, curve)}"
-    return f"the fit d(α − β log d), R² {fit.r_squared:.3f}: {fit_in_words(fit, curve)}"
 
 
 def _notes(
@@ -225,7 +218,7 @@ def _notes(
 def _left_out(curves: Sequence[PolicyCurve], runs: Sequence[PolicyRun]) -> str:
     counts: Counter[str] = Counter()
     counts["lines of a log that are no row"] = sum(run.unreadable for run in runs)
-    counts["steps where too few runs of a setting came (in fits, ends and areas all the same)"] = (
+    counts["steps drawn in no curve, where too few runs came (fits, ends and areas have them)"] = (
         sum(curve.left_out for curve in curves)
     )
     for run in runs:
