@@ -23,8 +23,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices: threads cost more than they give
 
-# modules that tests share are imported by their names: tiny, families, fitting
-sys.path += [str(Path(__file__).parent / room) for room in ("models", "data", "train", "rlhf")]
+# modules that tests share are imported by their names: tiny, families, fitting, policy_logs
+sys.path += [
+    str(Path(__file__).parent / room) for room in ("models", "data", "train", "rlhf", "evaluation")
+]
 
 hypothesis.settings.register_profile("assay", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("assay")

@@ -101,6 +101,21 @@ def read_run(directory: Path, setting: str = UNNAMED) -> PolicyRun:
         DataError: If its log is not that of a policy, or too short.
     """
     rows, unreadable = _read_rows(directory)
+    return run_of_rows(rows, directory, setting, _seed(directory), unreadable)
+
+
+def run_of_rows(
+    rows: Sequence[Mapping[str, Any]],
+    directory: Path,
+    setting: str = UNNAMED,
+    seed: int | None = None,
+    unreadable: int = 0,
+) -> PolicyRun:
+    """One run from the rows of its log, each with a whole number ``step``.
+
+    Raises:
+        DataError: If they are not those of a policy, or too few.
+    """
     place = directory / METRICS
     if not any(KL in row for row in rows):
         raise DataError(
@@ -132,7 +147,7 @@ def read_run(directory: Path, setting: str = UNNAMED) -> PolicyRun:
     return PolicyRun(
         directory=directory,
         setting=setting,
-        seed=_seed(directory),
+        seed=seed,
         step=step,
         d=np.sqrt(np.maximum(kl, 0.0)),
         lines={name: lines[name] for name in there},
@@ -191,8 +206,8 @@ def _read_rows(directory: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def _parts(
-    rows: Sequence[dict[str, Any]], place: Path
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    rows: Sequence[Mapping[str, Any]], place: Path
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
     """The rows of the reference policy, and those of training that have a KL."""
     reference = [row for row in rows if row["step"] == 0]
     steps = [row for row in rows if row["step"] > 0 and row.get(KL) is not None]

@@ -147,10 +147,11 @@ def height(d: Floats, known: NDArray[np.bool_], reach: float, parts: int) -> Flo
     """Weights of the mean gain between the reference and ``d = reach``, every d weighing alike.
 
     The means of the steps in equal parts of the range, joined by lines from 0 at the reference; the
-    sum of the weights is below 1, for at the reference the gain is 0 without any step.
+    sum of the weights is below 1, for at the reference the gain is 0 without any step, and steps at
+    ``d = 0`` have no weight.
     """
     width = reach / parts
-    place = np.where(known, np.minimum(d / width, 2 * parts).astype(int), -1)
+    place = np.where(known & (d > 0), np.minimum(d / width, 2 * parts).astype(int), -1)
     there = np.unique(place[place >= 0])
     means = np.array([d[place == k].mean() for k in there])
     nodes = np.concatenate([[0.0], means])
