@@ -375,18 +375,19 @@ def run(settings: Settings) -> None:
     started = perf_counter()
     results = {s.__name__: measured(s, settings) for s in SHAPES}
     benign = [results[s.__name__] for s in BENIGN]
+    usual = str(Monitoring().stop_patience)
     total = sum(r["runs"] for r in benign)
     every = {
         key: _share(sum(round(r[key]["value"] * r["runs"]) for r in benign), total)
         for key in ("any alarm", "any warning", "rule of thumb")
     }
     rows = [
-        [s.__name__, *(shown(r[k]) for k in every), shown(r["early stop"]["5"]),
-         "" if s is still or s in BOUNDARY else shown(r["given up by stopping"]["5"])]
+        [s.__name__, *(shown(r[k]) for k in every), shown(r["early stop"][usual]),
+         "" if s is still or s in BOUNDARY else shown(r["given up by stopping"][usual])]
         for s in (*BENIGN, *BOUNDARY) for r in [results[s.__name__]]
     ]  # fmt: skip
     rows.append([f"all {total:,} benign", *(shown(f) for f in every.values()), "", ""])
-    print(table(["benign", *every, "patience 5 stops", "gold given up by it"], rows), "\n")
+    print(table(["benign", *every, f"patience {usual} stops", "gold given up by it"], rows), "\n")
     keys = (
         "lost at the alarm",
         "lost without one",

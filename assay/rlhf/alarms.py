@@ -132,16 +132,15 @@ class Alarms:
         falls = {}
         for name, test in self.drops.items():
             drop = self._fall(name, test, step, of_alarms)
-            if drop is not None:
-                self.p[name] = min(self.p[name], p_value(drop.statistic, self._drop_null()))
+            if drop is not None and self._lower(name, drop.statistic, self._drop_null(), self.rate):
                 falls[name] = drop
         shifted: dict[str, tuple[int, Window]] = {}
         for name, shift in self.shifts.items():
             point = of_drift.get(self.rules[name].signal)
             if point is not None and (found := shift.add(step, point)):
                 statistic, size, window = max(found, key=lambda row: row[0])
-                self.p[name] = min(self.p[name], p_value(statistic, self._shift_null()))
-                shifted[name] = (size, window)
+                if self._lower(name, statistic, self._shift_null(), self.warning_rate):
+                    shifted[name] = (size, window)
         alarms = [
             self._alarm(name, step, falls[name], p)
             for name, p in self._rejected(self.drops, self.rate)
@@ -174,6 +173,15 @@ class Alarms:
         grown = now.beside - best.beside - Z * math.sqrt(now.beside_variance + best.beside_variance)
         above = now.beside - Z * math.sqrt(now.beside_variance + self.base.gap_variance)
         return grown > 0 and above > 0
+
+    def _lower(self, name: str, statistic: float, null: Floats, rate: float) -> bool:
+        """Take a step's p-value into the run's; whether the step itself says so, too.
+
+        Holm may reject a test when another one's p-value falls, and by then it may be past.
+        """
+        p = p_value(statistic, null)
+        self.p[name] = min(self.p[name], p)
+        return p <= rate
 
     def _rejected(self, family: Mapping[str, object], rate: float) -> list[tuple[str, float]]:
         """Names with adjusted p-values of at most the rate, of those not yet said."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.errors import ConfigError, DataError
 from assay.rlhf.alarms import Alarms, EarlyStop, Notice, Z
+from assay.rlhf.notes import notes_of_baseline, notes_of_step
 from assay.rlhf.panel import Panel
 from assay.rlhf.records import Judged, Spoken
 from assay.rlhf.rules import Base, Levels, alarm_points, drift_points
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 PAGE = "monitor.html"
 RATIO = "response/length_ratio"
-SILENT_STEPS = 50
-"""Steps without an audit, where the baseline had one, after which it is said."""
 MOST_STEPS = 200_000
 """The simulation behind the alarms takes minutes beyond."""
 
@@ -54,7 +53,7 @@ class Monitoring:
     """From where on a drift is worth a warning."""
     evaluation_steps: int = 10
     """Steps whose audits are averaged into one evaluation."""
-    stop_patience: int = 5
+    stop_patience: int = 10
     """Evaluations in which the audit's lower bound may fail to improve; 0: only alarms stop."""
     stop_on_alarm: bool = True
     """Whether an alarm asks the loop to stop."""
@@ -165,8 +164,9 @@ class OveroptimizationMonitor:
         notes = self._begin() if self.alarms is None else []
         assert self.base is not None
         assert self.alarms is not None
-        if "length" in self.base.summaries:
-            measured[RATIO] = measured[KEYS["length"]] / self.base.summaries["length"].mean
+        length = self.base.summaries.get("length")
+        if length is not None and length.mean > 0:
+            measured[RATIO] = measured[KEYS["length"]] / length.mean
         of_drift = drift_points(found, self.base)
         raised = self.alarms.observe(
             step, alarm_points(found, self.base, self.settings.match), of_drift
@@ -196,9 +196,12 @@ class OveroptimizationMonitor:
 
         Raises:
             ConfigError: Without a path where the monitor has no directory.
+            DataError: Before the first observe().
         """
         from assay.rlhf.monitor_page import monitor_page
 
+        if self.base is None:
+            raise DataError("The monitor has nothing to show before the first observe().")
         if path is None and self.directory is None:
             raise ConfigError("This monitor has no directory; name a path for its page.")
         return monitor_page(self, path or Path(str(self.directory)) / PAGE)
@@ -279,7 +282,7 @@ class OveroptimizationMonitor:
             half = Z * audit.variance**0.5
             self.early.observe(0, Figure(audit.mean, audit.mean - half, audit.mean + half, audit.n))
         self._open_log()
-        return self._untested(len(batches))
+        return notes_of_baseline(self.alarms.untested, len(batches), self.settings.window)
 
     def _make_alarms(self, seeds: list[dict[str, Point]]) -> Alarms:
         s = self.settings
@@ -289,67 +292,12 @@ class OveroptimizationMonitor:
             tolerance=s.tolerance, match=s.match, shortest=s.shortest,
         )  # fmt: skip
 
-    def _untested(self, batches: int) -> list[Notice]:
-        assert self.alarms is not None
-        notes = []
-        if "unmatched" in self.alarms.untested:
-            notes.append(
-                Notice(
-                    "note", "no audit", 0,
-                    "There is no audit reward, so nothing tells whether the proxy's gain is real: "
-                    "the alarm for it and early stopping are off.",
-                    "Train a second reward model on other data or another backbone and score every "
-                    "step with it.",
-                )
-            )  # fmt: skip
-        if batches < self.settings.window:
-            notes.append(
-                Notice(
-                    "note", "short baseline", 0,
-                    f"The baseline has {batches} steps of the reference policy instead of "
-                    f"{self.settings.window}: levels rest on little.",
-                )
-            )  # fmt: skip
-        return notes
-
     def _new_notes(self, step: int, found: Signals) -> list[Notice]:
-        """What is said once in the course of a run."""
+        """What is to be said of a step and was not said before."""
         assert self.base is not None
-        notes = []
-        if step > self.settings.steps:
-            notes.append(
-                Notice(
-                    "note", "longer run", step,
-                    f"The run goes on after the {self.settings.steps:,} steps it was announced "
-                    "with: alarms still work, and false ones become likelier than stated.",
-                )
-            )  # fmt: skip
-        if self._counts["single_prompt"]:
-            notes.append(
-                Notice(
-                    "note", "single prompt", step,
-                    "A step had one prompt only and entered no alarm; from here on such steps are "
-                    "counted on the page.",
-                )
-            )  # fmt: skip
-        if "audit" in found.of_responses and "audit" not in self.base.summaries:
-            notes.append(
-                Notice(
-                    "note", "late audit", step,
-                    "Audit rewards came after a baseline without any, so no alarm can use them.",
-                    "Score the baseline with the audit model too.",
-                )
-            )  # fmt: skip
-        if self._counts["silent"] >= SILENT_STEPS:
-            notes.append(
-                Notice(
-                    "note", "silent audit", step,
-                    f"For {SILENT_STEPS} steps no audit reward has come; the alarm that needs it "
-                    "sees nothing.",
-                    "Score at least every tenth step with the audit model.",
-                )
-            )  # fmt: skip
+        is_late = "audit" in found.of_responses and "audit" not in self.base.summaries
         said = {notice.name for notice in self.notices}
+        notes = notes_of_step(step, self.settings.steps, is_late, self._counts)
         return [note for note in notes if note.name not in said]
 
     def _evaluate(self, step: int, audit: Point | None) -> bool:

@@ -107,7 +107,7 @@ class Base:
                 "monitor needs at least 2 in a step (16 or more to see much)."
             )
         summaries = {}
-        for name in batches[0].names():
+        for name in dict.fromkeys(name for batch in batches for name in batch.names()):
             summary = _summary(batches, name)
             if summary is not None:
                 summaries[name] = summary

@@ -73,11 +73,13 @@ class Signals:
         return int(self.prompt.max()) + 1
 
     def values(self, name: str) -> tuple[Floats, NDArray[np.intp]]:
-        """The finite values of a signal, and the prompt of each."""
+        """The finite values of a signal, and the prompt of each; nothing of one not had."""
         if name in self.of_responses:
             values, prompt = self.of_responses[name], self.prompt
-        else:
+        elif name in self.of_prompts:
             values, prompt = self.of_prompts[name], np.arange(self.prompts)
+        else:
+            return np.zeros(0), np.zeros(0, np.intp)
         kept = np.isfinite(values)
         return values[kept], prompt[kept]
 

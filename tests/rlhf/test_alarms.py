@@ -55,6 +55,27 @@ def test_rates_are_those_stated_over_many_runs(script: ModuleType, shape: str) -
     assert sum(o.warnings > 0 for o in outcomes) <= 9
 
 
+@pytest.mark.slow
+def test_rates_hold_for_rewards_of_0_and_1() -> None:
+    """With rare ones, whose errors are far from normal, and no tolerance."""
+
+    def falls(rng: np.random.Generator) -> bool:
+        def drawn() -> Signals:
+            ease = np.repeat(rng.beta(0.2, 1.8, 16), 4)
+            right = (rng.random(64) < ease).astype(np.float64)
+            return Signals({"proxy": right}, {}, np.repeat(np.arange(16), 4))
+
+        batches = [drawn() for _ in range(8)]
+        base = Base.of(batches)
+        seeds = [alarm_points(b, base, 0.1) for b in batches]
+        alarms = Alarms(base, seeds, steps=60, tolerance=0.0)
+        return any(alarms.observe(t, alarm_points(drawn(), base, 0.1), {}) for t in range(1, 61))
+
+    streams = np.random.SeedSequence(11).spawn(100)
+    # of 100 runs 5 % are 5; more than 12 have a probability of 0.002
+    assert sum(falls(np.random.default_rng(s)) for s in streams) <= 12
+
+
 @pytest.mark.parametrize("shape", ["late_hack", "early_hack", "sudden_hack"])
 def test_hacked_runs_are_found_after_their_peak(script: ModuleType, shape: str) -> None:
     for outcome in runs(script, shape, 2, steps=100):
@@ -117,6 +138,16 @@ def test_a_baseline_that_cannot_serve_is_refused() -> None:
         Base.of([batch(proxy=[1.0, 2.0])])
     with pytest.raises(DataError, match="No proxy reward"):
         Base.of([batch(proxy=[math.nan] * 4, length=[1.0, 2.0, 3.0, 4.0])])
+
+
+def test_a_signal_that_part_of_the_baseline_lacks_rests_on_the_rest() -> None:
+    audited = batch(proxy=[0.0, 2.0, 0.0, 2.0], audit=[0.0, 4.0, 0.0, 4.0])
+    bare = batch(proxy=[0.0, 2.0, 0.0, 2.0])
+    for batches in ([audited, bare], [bare, audited]):
+        base = Base.of(batches)
+        assert base.summaries["audit"].n == 4
+        assert base.summaries["proxy"].n == 8
+        assert "audit" not in alarm_points(bare, base, 0.1)
 
 
 def test_a_baseline_survives_json(policy: Any) -> None:
@@ -206,6 +237,19 @@ def test_an_audit_that_falls_with_the_proxy_is_not_called_gaming(alarms: Alarms)
 def test_gold_that_falls_is_an_alarm_of_its_own(alarms: Alarms) -> None:
     notices = raised_by(alarms, 40, proxy=(0, 1), audit=(0, 1), gold=(0, -3))
     assert [n.name for n in notices] == ["gold falls"]
+
+
+def test_what_holm_rejects_later_is_said_only_while_it_is_so(alarms: Alarms) -> None:
+    def points(proxy: float, gold: float) -> dict[str, Point]:
+        return {"proxy": steady(proxy), "gold": steady(gold)}
+
+    # as if gold had fallen and come back: with two alarms left its p-value is not enough
+    alarms.p["gold falls"] = 0.03
+    found = [n for t in range(1, 31) for n in alarms.observe(t, points(-t / 10, 0.0), {})]
+    # now it is the last one left and Holm rejects it, but it does not lie below any more
+    alarms.p["unmatched"] = 0.001
+    found += alarms.observe(31, points(-3.1, 0.0), {})
+    assert [n.name for n in found] == ["proxy falls"]
 
 
 def test_without_an_audit_nothing_is_said_of_it(policy: Any) -> None:

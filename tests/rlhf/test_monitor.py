@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from assay.errors import ConfigError, DataError
-from assay.rlhf.monitor import SILENT_STEPS, Monitoring, Observation, OveroptimizationMonitor
+from assay.rlhf.monitor import Monitoring, Observation, OveroptimizationMonitor
+from assay.rlhf.notes import SILENT_STEPS
 from assay.rlhf.panel import LONGEST_TEXT
 from assay.rlhf.records import Judged, Spoken
 from assay.types import Message
@@ -170,6 +171,8 @@ def test_a_run_that_uses_the_monitor_wrongly_is_told(policy: Any) -> None:
     with pytest.raises(DataError, match="no baseline"):
         OveroptimizationMonitor(SETTINGS).observe(1, *policy.step())
     monitor = begun([policy.step() for _ in range(4)])
+    with pytest.raises(DataError, match="nothing to show before"):
+        monitor.write_page("page.html")
     monitor.observe(3, *policy.step())
     with pytest.raises(DataError, match="Step 3 came after step 3"):
         monitor.observe(3, *policy.step())

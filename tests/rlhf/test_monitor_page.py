@@ -137,3 +137,16 @@ def test_lines_have_few_points_with_intervals_of_means() -> None:
     assert high[0] - low[0] == pytest.approx(2 * 1.959964 * 0.25)  # √(0.09 + 0.16) / 2
     assert np.isnan(middle[1])
     assert (low[2], high[2]) == (5.0, 5.0)
+
+
+@pytest.mark.medium
+def test_the_page_is_not_wider_than_its_window(
+    hacked_page: str, tmp_path: Path, measured_pages: Any
+) -> None:
+    path = tmp_path / "monitor.html"
+    # all charts in sight: a closed one has no width
+    path.write_text(hacked_page.replace("<details>", "<details open>"))
+    for inside, window, letters, narrowest in measured_pages([path], tmp_path):
+        assert inside <= window
+        assert letters > 100
+        assert narrowest >= 600
