@@ -58,7 +58,8 @@ svg text{fill:var(--ink);font:12px system-ui,sans-serif}
 .curve.s2{stroke-dasharray:10 3 2 3}.curve.s3{stroke-dasharray:4 4}.curve.s4{stroke-dasharray:14 4}
 .curve.s5{stroke-dasharray:1 4}
 .band{stroke:none;opacity:.15}
-.beyond{fill:var(--panel)}
+.beyond{fill:var(--panel)}.usual{fill:var(--grey);opacity:.2}
+.mark{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:2 2}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem;min-width:100%}
 caption{text-align:left;padding:6px 0;font-size:.85rem;max-width:min(100%,calc(100vw - 40px))}
 th,td{text-align:right;padding:5px 12px 5px 0;border-bottom:1px solid var(--line);

@@ -72,18 +72,23 @@ def line_chart(
     xlabel: str,
     below: Sequence[tuple[float, str]] = (),
     names: Mapping[str, str] | None = None,
+    level: tuple[float, float] | None = None,
+    marks: Sequence[tuple[float, str]] = (),
 ) -> str:
-    """Lines with bands: name to (value, low, high).
+    """Lines with bands: name to (value, low, high); a line goes past the x where it has nan.
 
     Args:
         xs: Of all lines, or of each by its name.
         below: A second row of labels under the axis.
         names: What to write at the right end of each line.
+        level: From where to where the ground is shaded across.
+        marks: Upright lines, each with the label at its top.
     """
     left, top, bottom = 54.0, 12.0, 286.0
     height = 346.0 if below else 330.0
     right = WIDTH - (NAME if names else 20.0)
     every = [v for value, low_, high_ in lines.values() for v in (*value, *low_, *high_)]
+    every = [v for v in (*every, *(level or ())) if math.isfinite(v)]
     low, high = min(every), max(every)
     pad = (high - low) * 0.05 or 0.05
     low, high = low - pad, high + pad
@@ -98,18 +103,24 @@ def line_chart(
         return bottom - (value - low) / (high - low) * (bottom - top)
 
     parts = []
+    if level is not None:
+        parts.append(_rect("usual", left, y(level[1]), right - left, y(level[0]) - y(level[1])))
     for value in round_ticks(low, high):
         parts.append(_line(left, y(value), right, y(value), "grid"))
         parts.append(_text(left - 6, y(value) + 4, f"{value:g}", "end"))
+    for at, label in marks:
+        parts.append(_line(x(at), top, x(at), bottom, "mark"))
+        parts.append(_text(x(at), top - 2, label))
     for row, under in enumerate((labels, below)):
         parts += [_text(x(at), bottom + 18 + 16 * row, label) for at, label in under]
     parts.append(_text((left + WIDTH) / 2, height - 6, xlabel))
-    ends = {name: y(lines[name][0][-1]) for name in names or {}}
+    ends = {n: y([v for v in lines[n][0] if math.isfinite(v)][-1]) for n in names or {}}
     for name, at in apart(ends, 14.0, top, bottom).items():
         parts.append(_text(right + 8, at + 4, (names or {})[name], "start"))
     for name, (middle, lower, upper) in lines.items():
         rows = zip(of_line[name], middle, lower, upper, strict=True)
-        parts += _curve(name, [(x(a), y(v), y(lo), y(hi)) for a, v, lo, hi in rows])
+        drawn = [(x(a), y(v), y(lo), y(hi)) for a, v, lo, hi in rows if math.isfinite(v)]
+        parts += _curve(name, drawn)
     return _svg(title, WIDTH, height, parts)
 
 
@@ -172,12 +183,8 @@ def log_chart(
 
     parts = []
     if beyond is not None and beyond < max(xs):
-        edge = _n(x(beyond) + (inset if any(d.is_open for d in dots) else step * columns / 2 + 6))
-        width = _n(WIDTH - right - float(edge))
-        parts.append(
-            f'<rect class="beyond" x="{edge}" y="{_n(top)}" width="{width}" '
-            f'height="{_n(bottom - top)}"/>'
-        )
+        edge = x(beyond) + (inset if any(d.is_open for d in dots) else step * columns / 2 + 6)
+        parts.append(_rect("beyond", edge, top, WIDTH - right - edge, bottom - top))
     for value in round_ticks(low, high):
         parts.append(_line(left, y(value), WIDTH - right, y(value), "grid"))
         parts.append(_text(left - 6, y(value) + 4, f"{value:g}", "end"))
@@ -261,10 +268,7 @@ def columns_chart(
         at = left + step * (i + 0.1)
         parts.append(_text(at + step * 0.4, bottom + 18, label))
         for k, (style, values) in enumerate(groups):
-            parts.append(
-                f'<rect class="{style}" x="{_n(at + k * wide)}" y="{_n(y(values[i]))}" '
-                f'width="{_n(wide)}" height="{_n(bottom - y(values[i]))}"/>'
-            )
+            parts.append(_rect(style, at + k * wide, y(values[i]), wide, bottom - y(values[i])))
     parts.append(_text((left + WIDTH) / 2, height - 8, xlabel))
     return _svg(title, WIDTH, height, parts)
 
@@ -369,6 +373,12 @@ def _arrow(x: float, y: float, right: bool, style: str) -> str:
 
 def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
     return f'<line class="{style}" x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}"/>'
+
+
+def _rect(style: str, x: float, y: float, width: float, height: float) -> str:
+    return (
+        f'<rect class="{style}" x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}"/>'
+    )
 
 
 def _points(points: Sequence[tuple[float, float]]) -> str:

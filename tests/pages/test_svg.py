@@ -205,3 +205,35 @@ def test_columns_are_as_high_as_their_values_say() -> None:
 def test_columns_of_nothing_are_a_chart() -> None:
     ElementTree.fromstring(columns_chart("t", [], [], "x"))
     ElementTree.fromstring(columns_chart("t", ["a"], [("model", [0.0])], "x"))
+
+
+def test_a_line_passes_over_what_is_missing() -> None:
+    gap = [1.0, float("nan"), 3.0]
+    svg = line_chart("t", [0.0, 1.0, 2.0], {"s0": (gap, gap, gap)}, [], "x", names={"s0": "end"})
+    (line,) = re.findall(r'<polyline class="curve s0" points="(.*?)"', svg)
+    assert len(line.split()) == 2
+    assert "nan" not in svg
+    ElementTree.fromstring(svg)
+
+
+def test_the_usual_ground_and_marks_lie_where_they_should() -> None:
+    line = [0.0, 1.0, 2.0]
+    svg = line_chart(
+        "t",
+        [0.0, 1.0, 2.0],
+        {"s0": (line, line, line)},
+        [],
+        "x",
+        level=(0.5, 1.5),
+        marks=[(1.0, "here")],
+    )
+    points = re.findall(r'<polyline class="curve s0" points="(.*?)"', svg)[0].split()
+    places = [tuple(map(float, point.split(","))) for point in points]
+    ((top, height),) = re.findall(
+        r'class="usual" x=".*?" y="(.*?)" width=".*?" height="(.*?)"', svg
+    )
+    # half of the way between two points at either end
+    assert float(top) == pytest.approx((places[1][1] + places[2][1]) / 2, abs=0.1)
+    assert float(height) == pytest.approx((places[0][1] - places[2][1]) / 2, abs=0.2)
+    assert f'<line class="mark" x1="{places[1][0]:.1f}"' in svg
+    assert ">here</text>" in svg
