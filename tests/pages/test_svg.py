@@ -205,3 +205,17 @@ def test_columns_are_as_high_as_their_values_say() -> None:
 def test_columns_of_nothing_are_a_chart() -> None:
     ElementTree.fromstring(columns_chart("t", [], [], "x"))
     ElementTree.fromstring(columns_chart("t", ["a"], [("model", [0.0])], "x"))
+
+
+def test_lines_may_have_places_of_their_own_on_one_axis() -> None:
+    flat = ([0.0, 1.0], [0.0, 1.0], [0.0, 1.0])
+    svg = line_chart(
+        "t", {"gold": [0.0, 1.0], "random": [0.0, 2.0]}, {"gold": flat, "random": flat}, [], "x"
+    )
+    curves = re.findall(r'<polyline class="curve (\w+)" points="(.*?)"', svg)
+    ends = {name: float(points.split()[-1].split(",")[0]) for name, points in curves}
+    starts = {name: float(points.split()[0].split(",")[0]) for name, points in curves}
+    assert starts["gold"] == starts["random"]
+    assert ends["gold"] - starts["gold"] == pytest.approx(
+        (ends["random"] - starts["random"]) / 2, abs=0.1
+    )
