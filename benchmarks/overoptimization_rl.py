@@ -57,9 +57,9 @@ class Settings(Recorded):
 
     seeds: int = 3
     """Runs of each arm."""
-    steps: int = 60
+    steps: int = 90
     """Steps of a run."""
-    prompts_per_step: int = 16
+    prompts_per_step: int = 32
     """Prompts of a step."""
     samples: int = 4
     """Responses to each."""

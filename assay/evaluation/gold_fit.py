@@ -265,10 +265,8 @@ def _units(d: Floats, gains: Floats, over: Over) -> Floats:
     """
     z = -d * np.log(d)
     rows = np.stack([d * d, d * z, z * z, d * gains, z * gains, d, z], axis=1)
-    if over == "runs":
-        return rows.sum(axis=0, keepdims=True)
-    blocks = max(FEWEST_BLOCKS, round(len(d) ** 0.5))
-    found: Floats = np.stack([part.sum(axis=0) for part in np.array_split(rows, blocks)])
+    units = 1 if over == "runs" else max(FEWEST_BLOCKS, round(len(d) ** 0.5))
+    found: Floats = np.stack([part.sum(axis=0) for part in np.array_split(rows, units)])
     return found
 
 
