@@ -14,7 +14,7 @@ import numpy as np
 from assay.atomic import write_json, write_text
 from assay.configs import Overoptimization
 from assay.errors import ConfigError, DataError
-from assay.evaluation.gold_fit import D_MIN
+from assay.evaluation.gold_fit import D_MIN, FEWEST_STEPS
 from assay.evaluation.policy_answer import (
     alarm_sentence,
     difference_sentence,
@@ -118,7 +118,7 @@ def policy_study(
         "units": units,
         "curves": {curve.setting: curve.to_dict() for curve in curves},
         "minus_first": {found.setting: found.to_dict() for found in differences},
-        "notes": _notes(curves, runs, measure, shared[measure]),
+        "notes": _notes(curves, runs, measure, shared[measure], min_sqrt_kl),
         "answers": _answers(curves, differences),
     }
     return PolicyStudy(tuple(curves), differences, record)
@@ -192,7 +192,11 @@ def _answers(curves: Sequence[PolicyCurve], differences: Sequence[SettingDiffere
 
 
 def _notes(
-    curves: Sequence[PolicyCurve], runs: Sequence[PolicyRun], measure: str, scale: float | None
+    curves: Sequence[PolicyCurve],
+    runs: Sequence[PolicyRun],
+    measure: str,
+    scale: float | None,
+    min_sqrt_kl: float,
 ) -> list[str]:
     counts = ", ".join(
         f"{curve.setting} ({len(curve.runs)} {'run' if len(curve.runs) == 1 else 'runs'})"
@@ -212,14 +216,21 @@ def _notes(
     for over in dict.fromkeys(curve.over for curve in curves):
         names = ", ".join(curve.setting for curve in curves if curve.over == over)
         notes.append(f"{names}: {OVER[over]}")
-    return [*notes, f"left out: {_left_out(curves, runs)}"]
+    return [*notes, f"left out: {_left_out(curves, runs, min_sqrt_kl)}"]
 
 
-def _left_out(curves: Sequence[PolicyCurve], runs: Sequence[PolicyRun]) -> str:
+def _left_out(curves: Sequence[PolicyCurve], runs: Sequence[PolicyRun], min_sqrt_kl: float) -> str:
     counts: Counter[str] = Counter()
     counts["lines of a log that are no row"] = sum(run.unreadable for run in runs)
     counts["steps drawn in no curve, where too few runs came (fits, ends and areas have them)"] = (
         sum(curve.left_out for curve in curves)
+    )
+    counts[
+        f"runs in no fit, with fewer than {FEWEST_STEPS} steps from √KL = {min_sqrt_kl:g} on"
+    ] = sum(
+        int(np.sum(run.d[gains.known] >= min_sqrt_kl)) < FEWEST_STEPS
+        for curve in curves
+        for run, gains in zip(curve.runs, curve.gains, strict=True)
     )
     for run in runs:
         for line, count in run.missing.items():

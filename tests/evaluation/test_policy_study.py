@@ -192,6 +192,15 @@ def test_what_was_left_out_is_counted() -> None:
     )
 
 
+def test_runs_that_the_fit_has_not_are_counted() -> None:
+    runs = [
+        run_of_rows(rows_of(HACKED, seed=i, farthest=far), Path(f"r{i}"), "made", i)
+        for i, far in enumerate((0.2, 2.0, 2.0))
+    ]
+    note = policy_study({"made": runs}).notes[-1]
+    assert "1 runs in no fit, with fewer than 10 steps from √KL = 0.3 on" in note
+
+
 def test_without_errors_in_the_log_gold_stays_in_its_own_units() -> None:
     rows = [{k: v for k, v in row.items() if not k.endswith("_error")} for row in rows_of(HACKED)]
     study = policy_study({"made": [run_of_rows(rows, Path("a"), "made", 0)]})
