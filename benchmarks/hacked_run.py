@@ -66,9 +66,9 @@ class Settings(Recorded):
     """Seeds of RLOO on the honest proxy: gold and noise."""
     steps: int = 80
     """Steps of a run."""
-    prompts_per_step: int = 32
+    prompts_per_step: int = 64
     """Prompts of a step."""
-    samples: int = 4
+    samples: int = 2
     """Responses to each."""
     lr: float = 5e-4
     """Learning rate of all weights, constant."""
@@ -361,8 +361,8 @@ def run(settings: Settings) -> None:
     """Run all, print the table and write the record, after every run what there is by then."""
     torch.set_num_threads(settings.threads)
     started = perf_counter()
-    results: dict[str, list[dict[str, Any]]] = {kind.name: [] for kind in KINDS}
-    for kind, seed in ((kind, seed) for kind in KINDS for seed in kind.seeds(settings)):
+    results: dict[str, list[dict[str, Any]]] = {each.name: [] for each in KINDS}
+    for kind, seed in [(each, seed) for each in KINDS for seed in each.seeds(settings)]:
         results[kind.name].append(run_of(kind, seed, settings))
         seconds = round(perf_counter() - started, 1)
         print(f"{kind.name}, seed {seed}: done after {seconds:,.0f} s", file=sys.stderr, flush=True)
