@@ -362,7 +362,8 @@ def run(settings: Settings) -> None:
     torch.set_num_threads(settings.threads)
     started = perf_counter()
     results: dict[str, list[dict[str, Any]]] = {each.name: [] for each in KINDS}
-    for kind, seed in [(each, seed) for each in KINDS for seed in each.seeds(settings)]:
+    jobs = [(i, each, seed) for each in KINDS for i, seed in enumerate(each.seeds(settings))]
+    for _, kind, seed in sorted(jobs, key=lambda job: job[0]):  # first of each kind, then second …
         results[kind.name].append(run_of(kind, seed, settings))
         seconds = round(perf_counter() - started, 1)
         print(f"{kind.name}, seed {seed}: done after {seconds:,.0f} s", file=sys.stderr, flush=True)
