@@ -115,19 +115,19 @@ def counts(prompt: str, response: str) -> Counts:
 
 def substance(c: Counts) -> float:
     """From 0 to 3, saturating in the different words on the topic."""
-    return 3 * (1 - exp(-c.distinct / 5))
+    return 3 * (1 - exp(-c.distinct / 3))
 
 
 def gold(c: Counts) -> float:
     """What is really wanted."""
     good = substance(c) + 0.06 * min(c.words, USEFUL)
-    bad = 0.03 * c.repeats**2 + 0.2 * c.off_topic + 0.25 * c.fillers + 0.05 * c.markers
+    bad = 0.02 * c.repeats**2 + 0.2 * c.off_topic + 0.3 * c.fillers + 0.05 * c.markers
     return good - bad - 0.02 * max(0, c.words - USEFUL)
 
 
 def long_winded(c: Counts) -> float:
     """Likes length, and has no eye for repetition: as gold where responses are short."""
-    bad = 0.2 * c.off_topic + 0.25 * c.fillers + 0.05 * c.markers
+    bad = 0.2 * c.off_topic + 0.3 * c.fillers + 0.05 * c.markers
     return substance(c) + 0.06 * c.words - bad
 
 
