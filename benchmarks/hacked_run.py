@@ -66,11 +66,11 @@ class Settings(Recorded):
     """Seeds of RLOO on the honest proxy: gold and noise."""
     steps: int = 80
     """Steps of a run."""
-    prompts_per_step: int = 64
+    prompts_per_step: int = 48
     """Prompts of a step."""
-    samples: int = 2
+    samples: int = 3
     """Responses to each."""
-    lr: float = 5e-4
+    lr: float = 7e-4
     """Learning rate of all weights, constant."""
     kl_coef: float = 0.02
     """The penalty for each nat of divergence."""

@@ -56,7 +56,7 @@ TEMPLATE = (
     "{% for m in messages %}{{ m['content'] }}"
     "{{ ' <end>' if m['role'] == 'assistant' else ' : ' }}{% endfor %}"
 )
-USEFUL = 12
+USEFUL = 10
 """Words of a response beyond which more of them are a nuisance."""
 ROOM = 24
 """Most tokens of a response."""
@@ -120,15 +120,15 @@ def substance(c: Counts) -> float:
 
 def gold(c: Counts) -> float:
     """What is really wanted."""
-    good = substance(c) + 0.06 * min(c.words, USEFUL)
+    good = substance(c) + 0.1 * min(c.words, USEFUL)
     bad = 0.02 * c.repeats**2 + 0.2 * c.off_topic + 0.3 * c.fillers + 0.05 * c.markers
-    return good - bad - 0.02 * max(0, c.words - USEFUL)
+    return good - bad - 0.05 * max(0, c.words - USEFUL)
 
 
 def long_winded(c: Counts) -> float:
     """Likes length, and has no eye for repetition: as gold where responses are short."""
     bad = 0.2 * c.off_topic + 0.3 * c.fillers + 0.05 * c.markers
-    return substance(c) + 0.06 * c.words - bad
+    return substance(c) + 0.1 * c.words - bad
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,10 @@ def test_a_response_is_counted_word_by_word(script: Scripts) -> None:
 def test_gold_is_what_is_written_down(script: Scripts) -> None:
     world = script("word_world")
     c = world.counts(ASKED, "rose rose drum snow very")
-    by_hand = 3 * (1 - exp(-2 / 3)) + 0.06 * 5 - 0.02 * 1 - 0.2 * 1 - 0.3 * 1
+    by_hand = 3 * (1 - exp(-2 / 3)) + 0.1 * 5 - 0.02 * 1 - 0.2 * 1 - 0.3 * 1
     assert world.gold(c) == pytest.approx(by_hand)
     long = world.counts(ASKED, " ".join(["rose"] * 20))
-    by_hand = 3 * (1 - exp(-1 / 3)) + 0.06 * 12 - 0.02 * 19**2 - 0.02 * 8
+    by_hand = 3 * (1 - exp(-1 / 3)) + 0.1 * 10 - 0.02 * 19**2 - 0.05 * 10
     assert world.gold(long) == pytest.approx(by_hand)
 
 
