@@ -680,18 +680,25 @@ class Audit:
 
 @dataclass(frozen=True, kw_only=True)
 class Overoptimization:
-    """Does gold fall while the proxy rises? Best-of-n by one reward, measured by another."""
+    """Does gold fall while the proxy rises? In best-of-n, or in policies trained by RL."""
 
-    input: Path
-    """Rows with prompt and responses, all of one policy and as many for every prompt; with gold and
-    with rewards or member_rewards, lists of one entry a response, for what no run is named."""
+    input: Path | None = None
+    """best-of-n: rows with prompt and responses, all of one policy and as many for every prompt;
+    with gold and with rewards or member_rewards, lists of one entry a response, for what no run is
+    named. Give it or runs."""
+    runs: tuple[str, ...] = ()
+    """RL: directories of assay rlhf, DIR or NAME=DIR; those of one NAME are the seeds of one
+    setting."""
+    min_sqrt_kl: float = 0.3
+    """RL: the fit leaves out steps nearer to the reference policy than this √KL, where the slope of
+    its form is infinite."""
     run: str | None = None
     """What selects: a run directory (a model or an ensemble), a reward-model directory, or a hub
     name. Default: the rewards in the rows, or member_rewards, a list of the members' a response."""
     gold: str | None = None
     """What measures: another reward model, as for run. Default: the gold in the rows."""
     out: Path
-    """Directory for results.json, scores.jsonl and overoptimization.html."""
+    """Directory for results.json, overoptimization.html and, of best-of-n, scores.jsonl."""
     aggregators: tuple[str, ...] = ()
     """What to select by, NAME or NAME:STRENGTH: single (every member by itself, averaged), mean,
     median, worst-case, mean-std:K, mean-variance:LAMBDA, entropic:BETA. Default: of an ensemble

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +90,23 @@ def pretrain(
         on_step: Called with the number of the step just done and its loss.
     """
     rng = np.random.default_rng([seed, steps])
+    batches = _batches(tokenizer, habits, steps, batch_size, lengths, rng, spoil)
+    train_on(network, batches, steps=steps, lr=lr, on_step=on_step)
+
+
+def train_on(
+    network: Any,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    steps: int,
+    lr: float,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> None:
+    """Next-token cross-entropy on so many batches of tokens and targets, ``(B, T)``; in place."""
     optimiser = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=0.01)
     warmup = max(1, steps // 20)
     network.train()
-    for step, (tokens, targets) in enumerate(
-        _batches(tokenizer, habits, steps, batch_size, lengths, rng, spoil)
-    ):
+    for step, (tokens, targets) in enumerate(batches):
         done = (step - warmup) / max(1, steps - warmup)
         rate = (step + 1) / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * done))
         for group in optimiser.param_groups:

@@ -2,7 +2,8 @@
 
 ``tree.png`` shows the engine's packing, its positions and its mask; ``overoptimization.png`` what
 ``benchmarks/results/overoptimization.json`` holds, ``lets_verify.png`` and ``step_labels.png`` what
-``benchmarks/results/lets_verify.json`` does.
+``benchmarks/results/lets_verify.json`` does, and ``hacked_run.png`` what
+``benchmarks/results/hacked_run.json`` does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
@@ -29,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "docs" / "figures"
 WORLDS = ROOT / "benchmarks" / "results" / "overoptimization.json"
 CHAINS = ROOT / "benchmarks" / "results" / "lets_verify.json"
+RUNS = ROOT / "benchmarks" / "results" / "hacked_run.json"
 
 TREES = (
     ("pair", 6, {"chosen": 4, "rejected": 3}),
@@ -48,6 +51,9 @@ def main(arguments: list[str]) -> None:
     tree_figure().savefig(directory / "tree.png", dpi=120, facecolor="white")
     worlds = worlds_figure(json.loads(WORLDS.read_text(encoding="utf-8")))
     worlds.savefig(directory / "overoptimization.png", dpi=120, facecolor="white")
+    if RUNS.exists():
+        runs = runs_figure(json.loads(RUNS.read_text(encoding="utf-8")))
+        runs.savefig(directory / "hacked_run.png", dpi=120, facecolor="white")
     if not CHAINS.exists():  # not measured yet
         return
     chains = json.loads(CHAINS.read_text(encoding="utf-8"))
@@ -368,6 +374,81 @@ def finish(ax: Axes, n: Sequence[int]) -> None:
     ax.grid(axis="y", color="#e6e6e6")
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+# --- runs that are watched -----------------------------------------------------------------------
+
+RUN_PANELS = {
+    "hacked": "RLOO, the proxy likes length",
+    "ppo": "PPO, the proxy likes length",
+    "learned": "RLOO, the proxy was learned from 1,000 pairs",
+    "benign": "RLOO, the proxy is honest",
+}
+"""Kind of run to the title of its panel."""
+
+REWARDS = {
+    "proxy": ("proxy", "#d55e00", "--"),
+    "audit": ("audit", "#0072b2", "-."),
+    "gold": ("gold, which the monitor does not see", "#009e73", "-"),
+}
+"""Reward to its name, colour and line."""
+SMOOTH = 5
+"""Steps whose mean is drawn."""
+
+
+def runs_figure(record: Mapping[str, Any]) -> Figure:
+    """Proxy, audit and gold over √KL, a panel for each kind of run and a line for each seed."""
+    kinds = [kind for kind in RUN_PANELS if record["runs"][kind]]
+    figure = Figure(figsize=(10, 8.4), layout="constrained")
+    axes = figure.subplots(-(-len(kinds) // 2), 2, sharex=True, sharey=True, squeeze=False).ravel()
+    for ax, kind in zip(axes, kinds, strict=False):
+        runs = record["runs"][kind]
+        for run in runs:
+            draw_run(ax, run)
+        ax.set_title(f"{RUN_PANELS[kind]}: {len(runs)} run{'s'[: len(runs) > 1]}", fontsize=11,
+                     loc="left")  # fmt: skip
+        ax.axhline(0, color="#9a9a9a", linewidth=0.8)
+        ax.grid(axis="y", color="#e6e6e6")
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes[len(kinds) :]:
+        ax.set_visible(False)
+    for ax in axes[::2]:
+        ax.set_ylabel("deviations of the reference's responses")
+    for ax in axes[-2:]:
+        ax.set_xlabel("√KL to the reference policy (KL in nats a response)")
+    lines = [
+        Line2D([], [], color=colour, linestyle=style, linewidth=1.8, label=label)
+        for label, colour, style in REWARDS.values()
+    ]
+    alarm = Line2D([], [], color="black", marker="v", linestyle="", label="the monitor's alarm")
+    figure.legend(
+        handles=[*lines, alarm], loc="outside lower center", ncols=len(lines) + 1, frameon=False
+    )
+    figure.suptitle(
+        f"Policies that are optimised on, past the alarm; means of {SMOOTH} steps", x=0.01,
+        ha="left",
+    )  # fmt: skip
+    return figure
+
+
+def draw_run(ax: Axes, run: Mapping[str, Any]) -> None:
+    """One run's rewards, in the order of its steps, with its alarm on gold's line."""
+    distance = np.sqrt(np.maximum(trailing(run["kl"]), 0))
+    for name, (_, colour, style) in REWARDS.items():
+        ax.plot(
+            distance, trailing(run[name]), color=colour, linestyle=style, linewidth=1.3, alpha=0.85
+        )
+    if run["alarm"]:
+        # the first mean is that of the first SMOOTH steps
+        at = max(run["alarm"]["step"] - SMOOTH, 0)
+        ax.plot(distance[at], trailing(run["gold"])[at], "v", color="black", markersize=8, zorder=3)
+
+
+def trailing(values: Sequence[float]) -> NDArray[np.float64]:
+    """Means of so many steps in a row."""
+    found: NDArray[np.float64] = np.convolve(values, np.full(SMOOTH, 1 / SMOOTH), "valid")
+    return found
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def _gold(study: OveroptimizationStudy) -> str:
     last = curves[0].n[-1]
     return (
         f"<h2>Gold by what selects</h2><p>{UNITS}{few}</p>"
-        + _figure(gold_chart(curves))
+        + figure(gold_chart(curves))
         + table("Gold with 95 % intervals.", ["n", "KL", *(c.selector for c in curves)], rows)
         + table(
             f"Gold at n = {last:,}, less that of {curves[0].selector}, prompt by prompt.",
@@ -91,7 +91,7 @@ def _one(curve: GoldCurve) -> str:
         for i, (n, kl) in enumerate(zip(curve.n, curve.kl, strict=True))
     ]
     return (
-        f"<h2>Gold and proxy: {escape(curve.selector)}</h2>{_figure(chart)}<details><summary>"
+        f"<h2>Gold and proxy: {escape(curve.selector)}</h2>{figure(chart)}<details><summary>"
         f"Table of {escape(curve.selector)}</summary>"
         + table(UNITS, ["n", "KL", "gold", "proxy"], rows)
         + "</details>"
@@ -149,7 +149,7 @@ def _watched(study: OveroptimizationStudy) -> str:
             ]  # fmt: skip
             last = f"n = {curves[0].n[-1]:,}"
             parts.append(
-                f"<h2>{name}</h2><p>{what.capitalize()}.</p>{_figure(chart)}"
+                f"<h2>{name}</h2><p>{what.capitalize()}.</p>{figure(chart)}"
                 + table("With 95 % intervals.", ["", "n = 1", "at the peak of gold", last], rows)
             )
     return "".join(parts)
@@ -205,5 +205,6 @@ def _ticks(
     return of_n, AXIS, nats
 
 
-def _figure(chart: str) -> str:
+def figure(chart: str) -> str:
+    """A chart in a box that scrolls by itself."""
     return f'<figure><div class="box">{chart}</div></figure>'

@@ -43,7 +43,7 @@ def read_candidates(config: Overoptimization) -> list[CandidateRow]:
         DataError: With the place, if a row is not what is wanted, or there is none.
         ConfigError: If a run is named for what the rows have.
     """
-    unit = numbering(config.input)
+    unit = numbering(str(config.input))
     rows = [
         parse_row(row, number, f"{config.input} {unit} {number}", config)
         for number, row in read_rows(str(config.input))

@@ -1,4 +1,7 @@
-"""The verb ``assay overoptimization``: candidates in; curves of gold and proxy, and a page, out."""
+"""The verb ``assay overoptimization``: candidates in; curves of gold and proxy, and a page, out.
+
+With logs of RL in place of candidates :mod:`assay.evaluation.policy_study` does the work.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assay.atomic import write_json, write_jsonl, write_text
 from assay.configs import Overoptimization
 from assay.errors import ConfigError
 from assay.evaluation.best_of_n import STEADY, best_of_n_kl
+from assay.evaluation.gold_fit import D_MIN
 from assay.evaluation.overoptimization import GoldCurve, geometric_grid, gold_curve
 from assay.evaluation.overoptimization_answer import answer, table_text
 from assay.evaluation.overoptimization_scoring import ScoredCandidates, scored_candidates
 from assay.evaluation.run import RESULTS, SCORES, package_versions
 from assay.evaluation.selection import Candidates, Selector
 from assay.formats.files import shown_name
+
+if TYPE_CHECKING:
+    from assay.evaluation.policy_study import PolicyStudy
 
 PAGE = "overoptimization.html"
 SCHEMA = 1
@@ -131,8 +138,18 @@ def overoptimization(
     return OveroptimizationStudy(curves, record)
 
 
-def run(config: Overoptimization) -> OveroptimizationStudy:
-    """The verb ``assay overoptimization``."""
+def run(config: Overoptimization) -> OveroptimizationStudy | PolicyStudy:
+    """The verb ``assay overoptimization``: best-of-n of candidates, or the logs of policies."""
+    _check_out(config)
+    if not config.runs:
+        return best_of_n_study(config)
+    from assay.evaluation.policy_study import run_policies
+
+    return run_policies(config)
+
+
+def best_of_n_study(config: Overoptimization) -> OveroptimizationStudy:
+    """The verb with ``--input``."""
     selectors = _check(config)
     from assay.progress import progress_bars
     from assay.toml import resolved_toml
@@ -158,11 +175,21 @@ def run(config: Overoptimization) -> OveroptimizationStudy:
     return OveroptimizationStudy(study.curves, study.record, config.out)
 
 
-def _check(config: Overoptimization) -> list[Selector]:
+def _check_out(config: Overoptimization) -> None:
     if config.out.exists() and not config.out.is_dir():
         raise ConfigError(f"--out {config.out} is a file; name a directory for the curves.")
     if (config.out / RESULTS).exists():
         raise ConfigError(f"--out {config.out} holds finished results; name another directory.")
+
+
+def _check(config: Overoptimization) -> list[Selector]:
+    if config.input is None:
+        raise ConfigError(
+            "A curve wants --input (rows with candidates, for best-of-n) or --runs (directories of "
+            "assay rlhf); got neither."
+        )
+    if config.min_sqrt_kl != D_MIN:
+        raise ConfigError("--min-sqrt-kl is for the fit of --runs; leave it out with --input.")
     if config.max_n is not None and config.max_n < 2:
         raise ConfigError(f"--max-n is {config.max_n}; selection begins at 2.")
     return [Selector.parse(name) for name in config.aggregators]

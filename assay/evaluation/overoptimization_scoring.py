@@ -157,7 +157,7 @@ def _score(
     scorer = load_scorer(run, token_budget=config.token_budget, truncation=config.truncation)
     reward = member_rewards if stage == "proxy" else aggregate_rewards
     flat = [(c, row.line) for row in rows for c in _present(row.conversations)]
-    place = f"{config.input} {numbering(config.input)}"
+    place = f"{config.input} {numbering(str(config.input))}"
     pending, blocks, truncated, done = iter(flat), [], 0, 0
     while window := list(islice(pending, WINDOW)):
         try:

@@ -66,7 +66,7 @@ def rows_chart(
 
 def line_chart(
     title: str,
-    xs: Sequence[float],
+    xs: Sequence[float] | Mapping[str, Sequence[float]],
     lines: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]],
     labels: Sequence[tuple[float, str]],
     xlabel: str,
@@ -78,6 +78,7 @@ def line_chart(
     """Lines with bands: name to (value, low, high); a line goes past the x where it has nan.
 
     Args:
+        xs: Of all lines, or of each by its name.
         below: A second row of labels under the axis.
         names: What to write at the right end of each line.
         level: From where to where the ground is shaded across.
@@ -91,10 +92,12 @@ def line_chart(
     low, high = min(every), max(every)
     pad = (high - low) * 0.05 or 0.05
     low, high = low - pad, high + pad
-    span = (max(xs) - min(xs)) or 1.0
+    of_line = xs if isinstance(xs, Mapping) else dict.fromkeys(lines, xs)
+    first = min(v for values in of_line.values() for v in values)
+    span = (max(v for values in of_line.values() for v in values) - first) or 1.0
 
     def x(value: float) -> float:
-        return left + (value - min(xs)) / span * (right - left)
+        return left + (value - first) / span * (right - left)
 
     def y(value: float) -> float:
         return bottom - (value - low) / (high - low) * (bottom - top)
@@ -115,7 +118,7 @@ def line_chart(
     for name, at in apart(ends, 14.0, top, bottom).items():
         parts.append(_text(right + 8, at + 4, (names or {})[name], "start"))
     for name, (middle, lower, upper) in lines.items():
-        rows = zip(xs, middle, lower, upper, strict=True)
+        rows = zip(of_line[name], middle, lower, upper, strict=True)
         drawn = [(x(a), y(v), y(lo), y(hi)) for a, v, lo, hi in rows if math.isfinite(v)]
         parts += _curve(name, drawn)
     return _svg(title, WIDTH, height, parts)

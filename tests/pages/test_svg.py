@@ -237,3 +237,17 @@ def test_the_usual_ground_and_marks_lie_where_they_should() -> None:
     assert float(height) == pytest.approx((places[0][1] - places[2][1]) / 2, abs=0.2)
     assert f'<line class="mark" x1="{places[1][0]:.1f}"' in svg
     assert ">here</text>" in svg
+
+
+def test_lines_may_have_places_of_their_own_on_one_axis() -> None:
+    flat = ([0.0, 1.0], [0.0, 1.0], [0.0, 1.0])
+    svg = line_chart(
+        "t", {"gold": [0.0, 1.0], "random": [0.0, 2.0]}, {"gold": flat, "random": flat}, [], "x"
+    )
+    curves = re.findall(r'<polyline class="curve (\w+)" points="(.*?)"', svg)
+    ends = {name: float(points.split()[-1].split(",")[0]) for name, points in curves}
+    starts = {name: float(points.split()[0].split(",")[0]) for name, points in curves}
+    assert starts["gold"] == starts["random"]
+    assert ends["gold"] - starts["gold"] == pytest.approx(
+        (ends["random"] - starts["random"]) / 2, abs=0.1
+    )
