@@ -880,7 +880,7 @@ class RlhfPPO(PPO, RewardedRun):
 
 @dataclass(frozen=True, kw_only=True)
 class RlhfIterate(RLOO, PolicyRun):
-    """Train a policy, compare what it says now, retrain the reward model with that, begin again."""
+    """Rounds of a reward model, a policy on it, and comparisons of what that policy says."""
 
     data: tuple[str, ...]
     """Preference pairs that the first reward model is trained on, and all later ones too."""
