@@ -870,7 +870,7 @@ class RewardedRun(PolicyRun):
 
 @dataclass(frozen=True, kw_only=True)
 class RlhfRLOO(RLOO, RewardedRun):
-    """Train a policy on a reward by RLOO or GRPO: responses to a prompt against each other."""
+    """Train a policy on a reward by RLOO or GRPO: samples against each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
