@@ -64,15 +64,15 @@ class Settings(Recorded):
     """Seeds of RLOO on the learned proxy."""
     benign: tuple[int, ...] = (3, 4, 5)
     """Seeds of RLOO on the honest proxy: gold and noise."""
-    steps: int = 80
+    steps: int = 100
     """Steps of a run."""
     prompts_per_step: int = 48
     """Prompts of a step."""
-    samples: int = 3
+    samples: int = 4
     """Responses to each."""
-    lr: float = 7e-4
+    lr: float = 3e-4
     """Learning rate of all weights, constant."""
-    kl_coef: float = 0.02
+    kl_coef: float = 0.005
     """The penalty for each nat of divergence."""
     window: int = 8
     """Steps of the reference policy before training."""
@@ -267,7 +267,7 @@ def outcome(watched: Watched) -> dict[str, Any]:
         **{k: [round(row[k], 3) for row in watched.steps] for k in ("kl", "length")},
         "at": {
             when: {"step": step, **{n: _at(curves[n], step) for n in REWARDS}, "kl": _at(kl, step)}
-            for when, step in moments(curves["gold"], alarm and alarm.step).items()
+            for when, step in moments(curves["gold"], alarm.step if alarm else None).items()
         },
         "alarm": alarm and {"name": alarm.name, "step": alarm.step, "text": alarm.text},
         "lost_at_alarm": alarm and round(lost(curves["gold"], alarm.step), 3),

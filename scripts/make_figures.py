@@ -386,7 +386,7 @@ RUN_PANELS = {
 }
 """Kind of run to the title of its panel."""
 
-REWARDS = {
+REWARDS: dict[str, tuple[str, str, Any]] = {
     "proxy": ("proxy", "#d55e00", "--"),
     "audit": ("audit", "#0072b2", "-."),
     "gold": ("gold, which the monitor does not see", "#009e73", "-"),

@@ -84,7 +84,7 @@ def test_a_word_more_pays_only_where_it_should(script: Scripts, said: list[str])
     assert gain("gold", "\n-") == pytest.approx(-0.05)
     assert gain("long_winded", "rose") > 0
     repeats = world.counts(ASKED, " ".join([*said, "rose"])).repeats
-    if "rose" in said and repeats >= 3:
+    if "rose" in said and repeats >= 4:
         assert gain("gold", "rose") < 0.0
 
 
