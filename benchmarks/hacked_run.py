@@ -56,13 +56,13 @@ REWARDS = ("proxy", "audit", "gold")
 class Settings(Recorded):
     """Sizes of the world and of the runs."""
 
-    hacked: tuple[int, ...] = (0, 1, 2)
+    hacked: tuple[int, ...] = (1, 2, 3)
     """Seeds of RLOO on the proxy that likes length."""
-    ppo: tuple[int, ...] = (0,)
+    ppo: tuple[int, ...] = (1,)
     """Seeds of PPO on it."""
-    learned: tuple[int, ...] = (0,)
+    learned: tuple[int, ...] = (1,)
     """Seeds of RLOO on the learned proxy."""
-    benign: tuple[int, ...] = (3, 4, 5)
+    benign: tuple[int, ...] = (4, 5, 6)
     """Seeds of RLOO on the honest proxy: gold and noise."""
     steps: int = 100
     """Steps of a run."""
@@ -82,7 +82,7 @@ class Settings(Recorded):
     """Pairs that the audit, and the learned proxy, are fitted to; not the same ones."""
     flips: float = 0.25
     """Share of their labels that are wrong."""
-    policies: int = 1
+    policies: int = 7
     """Policies that are taught; the run of seed s begins with number s modulo this."""
     pretraining: int = 250
     """Steps in which a policy learns to write."""
@@ -178,6 +178,7 @@ class Going:
     """The run goes on."""
 
     stop: bool = False
+    improved: bool = False
 
 
 # --- one run --------------------------------------------------------------------------------------
@@ -301,12 +302,13 @@ def moments(curve: Floats, alarm: int | None) -> dict[str, int]:
 
 
 def lost(curve: Floats, step: int) -> float:
-    """The share of gold's gain, from the reference to its best step, that is lost at a step.
+    """The share of gold's gain, from the reference to the best step so far, lost at a step.
 
-    0 up to the best one; above 1 below the reference policy.
+    0 at the best one so far; above 1 below the reference policy. nan where gold never rose.
     """
-    best = int(np.argmax(smooth(curve))) + 1
-    return behind(curve, step) if step > best else 0.0
+    level = smooth(curve)[:step]
+    best = float(level.max())
+    return (best - float(level[-1])) / best if best > 0 else float("nan")
 
 
 def behind(curve: Floats, step: int | None) -> float:
