@@ -47,7 +47,8 @@ class PolicyResult:
     """A trained policy, and how its training went.
 
     ``stopped`` says whether the watch ended it; the policy is then that of ``kept_step``, the best
-    one it saw, and otherwise the last. ``too_long`` counts prompts without room for an
+    one it saw, and otherwise the last. ``why_padded`` says why updates could not share prompts,
+    where they could not. ``too_long`` counts prompts without room for an
     answer, ``left_out`` responses without a reward.
     """
 
@@ -60,6 +61,7 @@ class PolicyResult:
     left_out: int
     seconds: float
     engine: str
+    why_padded: str
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ def train_policy(
         left_out=run.left_out,
         seconds=time.monotonic() - started,
         engine=run.module.reader.engine,
+        why_padded=run.module.reader.why,
     )
 
 
@@ -264,6 +267,7 @@ class _Run:
             self.control = KLControl(**found.extra["kl"])
             self.left_out = int(found.extra["left_out"])
             self.best_step = found.best_step
+            self.stopped = bool(found.extra["stopped"])
             self.module.reader.engine = str(found.extra["engine"])
             if watch is not None:
                 watch.restore(found.extra["watch"])
@@ -387,6 +391,7 @@ class _Run:
         extra = {
             "kl": self.control.to_dict(),
             "left_out": self.left_out,
+            "stopped": self.stopped,
             "engine": self.module.reader.engine,
             "watch": watch.state() if watch is not None else None,
         }

@@ -278,6 +278,7 @@ def save_run(
         "prompts_too_long": result.too_long,
         "responses_left_out": result.left_out,
         "engine": result.engine,
+        "why_padded": result.why_padded,
         "seconds": result.seconds,
         "notices": [{**asdict(n), "p": json_number(n.p)} for n in monitor.notices],
     }
@@ -305,6 +306,8 @@ def closing(figures: Mapping[str, Figure], record: Mapping[str, Any], out: Path)
             )
     if "kl" in figures:
         lines.append(f"KL from the reference: {figures['kl']} nats a response")
+    if record["why_padded"]:
+        lines.append(f"updates did not share prompts: {record['why_padded']}")
     for name, what in (
         ("prompts_too_long", "prompts without room for an answer"),
         ("responses_left_out", "responses without a reward"),

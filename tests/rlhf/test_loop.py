@@ -268,6 +268,14 @@ def test_a_run_that_is_stopped_goes_back_to_its_best_state(kept: bool, tmp_path:
     assert_same(result.policy, wanted.policy)
 
 
+def test_a_stopped_run_that_is_resumed_stays_stopped(tmp_path: Path) -> None:
+    settings = LONGER["RLOO"]
+    _, wanted = trained(settings, watch=Seen(stop_at=2), directory=tmp_path)
+    seen, found = trained(settings, watch=Seen(), directory=tmp_path, resume=True)
+    assert seen.batches == []
+    assert_same(found, wanted)
+
+
 def test_texts_of_the_language_model_loss_are_kept_likely() -> None:
     base = PPO(
         steps=25, prompts_per_step=2, samples=8, max_new_tokens=3, mode="full", lr=3e-3, kl_coef=0.0
