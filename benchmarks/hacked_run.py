@@ -169,8 +169,8 @@ class Watched:
         return self.monitor.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Not wanted: these runs are not resumed."""
-        raise NotImplementedError
+        """Back to what the monitor knew then."""
+        self.monitor.restore(state)
 
 
 @dataclass(frozen=True)

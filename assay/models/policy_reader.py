@@ -54,7 +54,7 @@ class PolicyReader(nn.Module):
 
     Attributes:
         network: The policy's own network, with adapters inside where there are any.
-        engine: ``tree`` or ``padded``.
+        engine: ``tree`` or ``padded``; ``auto`` until the first row is read.
         why: Why the padded forward is used, where it had to be.
     """
 
@@ -66,13 +66,15 @@ class PolicyReader(nn.Module):
         lora_rank: int | None = 16,
         lora_alpha: int = 32,
         seed: int = 0,
-        engine: str = "tree",
+        engine: str = "auto",
         train: bool = True,
     ):
         """Make the policy's network trainable.
 
         Args:
             lora_rank: Of the adapters on all linear layers; None trains every weight.
+            engine: ``auto`` takes the tree where it agrees with the padded forward on the first
+                row that is read.
             train: False leaves the network as it is: it is its own reference.
         """
         super().__init__()
@@ -130,8 +132,9 @@ class PolicyReader(nn.Module):
 
     def check_engine(self, packed: PackedTrees) -> None:
         """Use the padded forward from now on where the tree engine does not give the same."""
-        if self.engine != "tree":
+        if self.engine == "padded":
             return
+        self.engine = "tree"
         try:
             with torch.no_grad():
                 tree = self._read(self.network, packed).logprobs
@@ -150,6 +153,8 @@ class PolicyReader(nn.Module):
     def _read(
         self, network: Any, packed: PackedTrees, temperature: float | None = None
     ) -> TokenReading:
+        if self.engine == "auto":
+            self.check_engine(packed)
         forward = self._tree if self.engine == "tree" else self._padded
         logits, states = forward(network, packed)
         logits = logits.float() / (temperature or self.temperature)

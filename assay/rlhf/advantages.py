@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import ConfigError
-from assay.rlhf.records import Floats
+from assay.stats.arrays import Floats
 
 EPSILON = 1e-8
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from assay.rlhf.records import Floats
 from assay.rlhf.rules import Base, Levels, Rule, rules
 from assay.rlhf.sequential import (
     Drop,
@@ -27,6 +26,7 @@ from assay.rlhf.sequential import (
     window_sizes,
 )
 from assay.rlhf.signals import Point
+from assay.stats.arrays import Floats
 from assay.stats.comparison import holm
 from assay.types import Figure
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from assay.errors import DataError
 from assay.models.reward_model import RewardModel
 from assay.models.scoring import score_conversations
-from assay.rlhf.records import Floats
+from assay.stats.arrays import Floats
 from assay.types import Conversation
 
 FITTED_ON = 2_000

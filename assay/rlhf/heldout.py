@@ -16,10 +16,11 @@ from assay.formats.prompts import prompt_text
 from assay.models.policy import Policy
 from assay.models.policy_reader import PolicyReader
 from assay.rlhf.kl import k1, k3
-from assay.rlhf.records import Floats, Judged, Spoken
+from assay.rlhf.records import Judged, Spoken
 from assay.rlhf.rollouts import Prompts, read, sample
 from assay.rlhf.values import ActorCritic
 from assay.stats import cluster_mean
+from assay.stats.arrays import Floats
 from assay.types import Figure
 
 SEED = 4

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from assay.errors import ConfigError
-from assay.rlhf.records import Floats
+from assay.stats.arrays import Floats
 
 Estimator = Literal["k1", "k2", "k3"]
 

@@ -19,7 +19,6 @@ import numpy as np
 from torch import nn
 
 from assay.configs import PPO, RLOO, PolicyTraining
-from assay.data.trees import build_tree, pack
 from assay.errors import ConfigError, TrainingError
 from assay.formats.storage import canonical, digest_of_bytes
 from assay.models.policy import Policy
@@ -28,11 +27,12 @@ from assay.models.reward_model import RewardModel
 from assay.progress import Report
 from assay.rlhf.kl import KLControl, k1
 from assay.rlhf.pretraining import MixedTask, Texts
-from assay.rlhf.records import Floats, Judged, Spoken
+from assay.rlhf.records import Judged, Spoken
 from assay.rlhf.rollouts import Prompts, Read, read, sample
 from assay.rlhf.update import Learning, Meter, StepTask, learning, minibatches
 from assay.rlhf.values import ActorCritic, HeadValues, RewardModelValues
 from assay.rlhf.watch import Watch
+from assay.stats.arrays import Floats
 from assay.train.plan import rate_factor
 from assay.train.resume import Progress, ResumePoints
 from assay.train.updates import Updates
@@ -319,8 +319,6 @@ class _Run:
         prompts = [self.prompts.kept[i] for i in numbers]
         with clock.of("sample"):
             spoken, tokens = sample(module.reader.policy, prompts, settings, seed)
-        if step == 0:
-            module.reader.check_engine(pack([build_tree(group) for group in tokens[:2]]))
         with clock.of("reference"):
             told = read(module, spoken, tokens, settings.token_budget)
         spoken = replace(spoken, reference=told.reference)

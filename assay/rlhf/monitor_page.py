@@ -15,10 +15,10 @@ from assay.pages.html import page, table
 from assay.pages.svg import line_chart, round_ticks
 from assay.rlhf.alarms import UNITS, Notice, Z
 from assay.rlhf.panel import Sample, Shown
-from assay.rlhf.records import Floats
 from assay.rlhf.rules import Base
 from assay.rlhf.signals import KEYS
 from assay.rlhf.wording import SAID
+from assay.stats.arrays import Floats
 
 if TYPE_CHECKING:
     from assay.rlhf.monitor import OveroptimizationMonitor

@@ -9,7 +9,8 @@ from typing import Any
 
 from assay.data.pairs import prompt_key
 from assay.formats.prompts import prompt_text
-from assay.rlhf.records import Floats, Judged, Spoken
+from assay.rlhf.records import Judged, Spoken
+from assay.stats.arrays import Floats
 
 LONGEST_TEXT = 2000
 """Characters of a prompt or response that are kept; the rest is counted."""

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.data.contract import Ids
+from assay.stats.arrays import Floats
 from assay.types import Conversation, Message, Messages
-
-Floats = NDArray[np.float64]
-Ids = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)

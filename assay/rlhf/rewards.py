@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from assay.errors import ConfigError, DataError
 from assay.rlhf.asking import Failures, OnFailure, ask
+from assay.stats.arrays import Floats
 from assay.types import Conversation, Scorer, Scores
 
-Floats = NDArray[np.float64]
 Penalty = Literal["mean-std", "mean-variance"]
 
 

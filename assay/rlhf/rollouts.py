@@ -13,14 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from assay.configs import PolicyTraining
-from assay.data.contract import Tokens
+from assay.data.contract import Ids, Tokens
 from assay.data.trees import Tree, build_tree, fill, pack
 from assay.errors import DataError
 from assay.models.generate import generate
 from assay.models.policy import Policy
 from assay.models.policy_reader import PolicyReader, response_tokens
-from assay.rlhf.records import Floats, Ids, Spoken
+from assay.rlhf.records import Spoken
 from assay.rlhf.values import ActorCritic
+from assay.stats.arrays import Floats
 from assay.types import Messages
 
 

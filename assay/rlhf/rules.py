@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from assay.errors import ConfigError, DataError
-from assay.rlhf.records import Floats
 from assay.rlhf.signals import Point, Signals, mean_point, point
 from assay.rlhf.wording import SAID, WORDING
+from assay.stats.arrays import Floats
 
 LEAST_SHARE = 0.01
 """The squared error of a step's mean is at least this share of what the reference's deviation would

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from assay.rlhf.records import Floats
 from assay.rlhf.signals import Point
+from assay.stats.arrays import Floats
 
 DRAWS = 2000
 """Simulated runs behind a p-value."""

@@ -15,11 +15,13 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.data.contract import Ids
 from assay.data.pairs import prompt_key
 from assay.errors import DataError
 from assay.rlhf.kl import k1, k3
-from assay.rlhf.records import Floats, Ids, Judged, Spoken
+from assay.rlhf.records import Judged, Spoken
 from assay.rlhf.wording import WORDING, compression, wording
+from assay.stats.arrays import Floats
 from assay.stats.estimates import estimate_mean
 from assay.types import Messages
 

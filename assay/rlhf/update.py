@@ -18,8 +18,8 @@ from assay.data.trees import pack
 from assay.rlhf.advantages import gae, grpo, rloo, token_rewards, whiten
 from assay.rlhf.kl import k1
 from assay.rlhf.losses import policy_loss, value_loss
-from assay.rlhf.records import Floats
 from assay.rlhf.rollouts import Read
+from assay.stats.arrays import Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from assay.evaluation.policy_runs import (
     read_run,
     read_runs,
 )
+from assay.rlhf import alarms, signals
 
 GOLD = gao(1.0, 0.5)
 
@@ -49,8 +50,6 @@ def test_a_run_is_read_with_its_reference_its_seed_and_its_first_alarm(tmp_path:
 
 
 def test_names_are_those_of_the_monitor() -> None:
-    signals = pytest.importorskip("assay.rlhf.signals")
-    alarms = pytest.importorskip("assay.rlhf.alarms")
     assert set(alarms.ALARMS) == ALARMS
     assert signals.KEYS["kl"] == KL
     for name, key in {**LINES, **WATCHED}.items():

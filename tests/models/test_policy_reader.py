@@ -183,3 +183,20 @@ def test_where_the_tree_is_wrong_the_plain_forward_is_used(
     reader.check_engine(packed(GROUPS))
     assert reader.engine == "padded"
     assert "log-probabilities differ by" in reader.why
+
+
+def test_a_reader_that_nobody_checks_finds_a_wrong_tree_by_itself(
+    tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = packed(GROUPS)
+    wanted = PolicyReader(tiny_policy("llama", tiny_backbone), train=False).reference(row)
+    tree = PolicyReader._tree
+
+    def wrong(self: PolicyReader, network: Any, row: PackedTrees) -> Any:
+        logits, states = tree(self, network, row)
+        return logits * 1.1, states
+
+    monkeypatch.setattr(PolicyReader, "_tree", wrong)
+    reader = PolicyReader(tiny_policy("llama", tiny_backbone), train=False)
+    torch.testing.assert_close(reader.reference(row), wanted, atol=2e-5, rtol=0)
+    assert reader.engine == "padded"

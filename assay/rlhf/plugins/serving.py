@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from assay.errors import AssayError, ConfigError
 from assay.rlhf.plugins.reading import (
@@ -25,9 +24,9 @@ from assay.rlhf.plugins.reading import (
 )
 from assay.rlhf.reward_specs import load_reward
 from assay.rlhf.rewards import Reward, single
+from assay.stats.arrays import Floats
 from assay.types import Conversation, Scorer
 
-Floats = NDArray[np.float64]
 REWARD_VARIABLE = "ASSAY_REWARD"
 """Environment variable that names the reward where a stack loads a plug-in by itself."""
 POLICY_VARIABLE = "ASSAY_POLICY"
