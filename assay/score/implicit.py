@@ -7,20 +7,20 @@ Letters: S steps of a solution · T tokens of a response.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from assay.configs import TOKEN_BUDGET
-from assay.data.contract import Ids, common_prefix, tokenizer_digest
+from assay.data.contract import Ids, Tokens, common_prefix, tokenizer_digest
 from assay.errors import ConfigError, ContractError
 from assay.formats.steps import SEPARATOR, join_steps
-from assay.models.backbone_model import pad_right
 from assay.models.policy import Policy
+from assay.models.policy_reader import PolicyReader
+from assay.models.scoring import pack_groups
 from assay.stats.arrays import sigmoid
 from assay.types import Solution, StepScores
 
@@ -81,6 +81,8 @@ class ImplicitScorer:
             )
         self.policy = policy
         self.reference = reference
+        self._policy = PolicyReader(policy, train=False).reference
+        self._reference = PolicyReader(reference, train=False).reference
         self.beta = beta
         self.separator = separator
         self.token_budget = token_budget
@@ -135,13 +137,13 @@ class ImplicitScorer:
                 self._read(solution, number)
                 for number, solution in enumerate(solutions[first : first + WINDOW], first + 1)
             ]
-            for batch in _batches([len(r.ids) for r in reads], self.token_budget):
+            tokens = [Tokens(read.ids, read.start) for read in reads]
+            for batch, packed in pack_groups(tokens, self.token_budget, share=True):
                 rows = [reads[i] for i in batch]
-                policy, reference = (
-                    _logprobs(model, rows) for model in (self.policy, self.reference)
-                )
-                for index, row, ours, theirs in zip(batch, rows, policy, reference, strict=True):
-                    sums = _by_step(ours - theirs, row)
+                ratios = self._policy(packed) - self._reference(packed)
+                sizes = [len(row.ids) - row.start for row in rows]
+                for index, row, own in zip(batch, rows, ratios.split(sizes), strict=True):
+                    sums = _by_step(own.double().cpu().numpy(), row)
                     found[first + index][: len(sums)] = sums
                 if progress:
                     progress(sum(len(row.ends) for row in rows))
@@ -181,35 +183,6 @@ class ImplicitScorer:
 
     def _ids(self, solution: Solution, begun: str) -> Ids:
         return self.policy.prompt_ids(solution.prompt, begun)
-
-
-def _batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
-    """Indexes of solutions of like lengths, together within the budget with their padding."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batch and lengths[index] * (len(batch) + 1) > token_budget:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-@torch.inference_mode()
-def _logprobs(model: Policy, rows: Sequence[_Read]) -> list[NDArray[np.float64]]:
-    """Log-probability of every response token of each row, ``(T,)`` each, in float32 or wider."""
-    ids, mask = pad_right([row.ids for row in rows], 0)
-    network: Any = model.network
-    logits = network(
-        input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
-    ).logits
-    found = []
-    for number, row in enumerate(rows):
-        # what a token is predicted by stands one before it
-        said = torch.log_softmax(logits[number, row.start - 1 : len(row.ids) - 1].float(), dim=-1)
-        tokens = ids[number, row.start : len(row.ids), None].to(model.device)
-        found.append(said.gather(1, tokens)[:, 0].double().cpu().numpy())
-    return found
 
 
 def _by_step(values: NDArray[np.float64], row: _Read) -> NDArray[np.float64]:
