@@ -157,6 +157,11 @@ class PackedTrees:
         """Row indexes of the tokens before them: where a language model predicts each of them."""
         return self._index(1)
 
+    def predictor_slices(self) -> list[slice]:
+        """The same places in each whole conversation, as the padded forward lays them out."""
+        lengths = [length for tree in self.trees for length in tree.lengths]
+        return [slice(s - 1, n - 1) for s, n in zip(self.starts, lengths, strict=True)]
+
     def _index(self, before: int) -> list[NDArray[np.int64]]:
         indexes = []
         first = response = 0

@@ -182,11 +182,7 @@ class PolicyReader(nn.Module):
             logits = network(
                 input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
             ).logits
-        spans = [
-            slice(start - 1, len(path) - 1)
-            for path, start in zip(paths, packed.starts, strict=True)
-        ]
-        rows = list(enumerate(spans))
+        rows = list(enumerate(packed.predictor_slices()))
         return (
             torch.cat([logits[r, span] for r, span in rows]),
             torch.cat([states[0][r, span] for r, span in rows]),

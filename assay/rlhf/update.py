@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -28,11 +29,6 @@ class Learning:
 
     advantages: tuple[Floats, ...]
     returns: tuple[Floats, ...] | None
-
-    @property
-    def kept(self) -> list[bool]:
-        """Which responses are learnt from."""
-        return [bool(np.isfinite(a).all()) for a in self.advantages]
 
 
 def learning(scores: Floats, read: Read, settings: PolicyTraining, beta: float) -> Learning:
@@ -122,25 +118,32 @@ class StepTask:
         """Tokens of each prompt's tree, ``(P,)``."""
         return [tree.num_tokens for tree in self.read.trees]
 
-    @property
+    @cached_property
     def weights(self) -> list[float]:
         """What each prompt's loss counts for: its tokens or responses that are learnt from."""
-        kept = self.learning.kept
+        kept = self._kept
         found = []
-        for group in self._groups():
+        for group in self._groups:
             own = [i for i in group if kept[i]]
             by_token = isinstance(self.settings, PPO)
             found.append(float(sum(len(self.read.old[i]) if by_token else 1 for i in own)))
         return found
 
+    @cached_property
     def _groups(self) -> list[range]:
+        """The numbers of each prompt's responses."""
         starts = np.cumsum([0, *(len(tree.ends) for tree in self.read.trees)])
         return [range(a, b) for a, b in pairwise(starts.tolist())]
+
+    @cached_property
+    def _kept(self) -> list[bool]:
+        """Which responses are learnt from."""
+        return [bool(np.isfinite(a).all()) for a in self.learning.advantages]
 
     def losses(self, module: nn.Module, indexes: Sequence[int]) -> Tensor:
         """One mean loss a prompt ``(B,)``; 0 for one that nothing is learnt from."""
         logprobs, values = module(pack([self.read.trees[i] for i in indexes]))
-        groups, weights, kept = self._groups(), self.weights, self.learning.kept
+        groups, weights, kept = self._groups, self.weights, self._kept
         found, start = [], 0
         for index in indexes:
             own = []

@@ -80,12 +80,8 @@ class RewardModelValues(nn.Module):
         states = self.model.states(packed)
         device = states.device
         if self.model.engine == "padded":
-            paths = [path for tree in packed.trees for path in tree.paths()]
-            spans = [
-                states[row, start - 1 : len(path) - 1]
-                for row, (path, start) in enumerate(zip(paths, packed.starts, strict=True))
-            ]
-            before = torch.cat(spans)
+            spans = enumerate(packed.predictor_slices())
+            before = torch.cat([states[row, span] for row, span in spans])
         else:
             before = states[torch.from_numpy(np.concatenate(packed.predictor_index())).to(device)]
         return self.model.reward_of(before)

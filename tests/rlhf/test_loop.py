@@ -162,6 +162,14 @@ def test_batches_and_budgets_change_nothing(name: str) -> None:
         assert_same(found, wanted, tolerance=1e-5)
 
 
+def test_every_step_draws_anew() -> None:
+    """The same prompt and, at this rate, the same policy: what differs is what is drawn."""
+    settings = RLOO(**{**SHORT, "lr": 1e-12}, samples=8)
+    seen, _ = trained(settings, prompts=[ask("yes")])
+    said = [batch.texts for batch in seen.batches]
+    assert len(set(said)) == len(said)
+
+
 def test_the_padded_forward_trains_the_same_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     _, wanted = trained(LONGER["RLOO"])
     monkeypatch.setattr(
