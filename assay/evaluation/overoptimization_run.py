@@ -21,29 +21,23 @@ from assay.evaluation.overoptimization_answer import answer, table_text
 from assay.evaluation.overoptimization_scoring import ScoredCandidates, scored_candidates
 from assay.evaluation.run import RESULTS, SCORES, package_versions
 from assay.evaluation.selection import Candidates, Selector
+from assay.evaluation.study import PAGE, SCHEMA, Study
 from assay.formats.files import shown_name
 
 if TYPE_CHECKING:
     from assay.evaluation.policy_study import PolicyStudy
 
-PAGE = "overoptimization.html"
-SCHEMA = 1
 SELECTORS = ("single", "mean", "worst-case", "mean-variance")
 """What an ensemble's members are compared under unless said otherwise."""
 
 
 @dataclass(frozen=True)
-class OveroptimizationStudy:
+class OveroptimizationStudy(Study):
     """Curves of several selectors on the same candidates, and the record of how they came about."""
 
     curves: tuple[GoldCurve, ...]
     record: Mapping[str, Any]
     directory: Path | None = None
-
-    @property
-    def answers(self) -> list[str]:
-        """A sentence a selector."""
-        return list(self.record["answers"])
 
     @property
     def notes(self) -> list[str]:
@@ -60,15 +54,10 @@ class OveroptimizationStudy:
             f"left out: {gone or 'none'}; truncated responses: {cut:,}",
         ]
 
-    def to_dict(self) -> dict[str, Any]:
-        """``results.json``."""
-        return dict(self.record)
-
-    def __str__(self) -> str:
-        lines = [*self.notes, "", table_text(self.curves), "", *self.answers]
-        if self.directory is not None:
-            lines += ["", f"page: {self.directory / PAGE}"]
-        return "\n".join(lines)
+    @property
+    def table(self) -> str:
+        """A row a selector and n."""
+        return table_text(self.curves)
 
     def save(self, directory: Path, scores: Sequence[dict[str, Any]] = ()) -> None:
         """Write ``scores.jsonl``, the page and last ``results.json``, each whole or not."""

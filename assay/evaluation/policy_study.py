@@ -26,10 +26,9 @@ from assay.evaluation.policy_curves import PolicyCurve, policy_curve
 from assay.evaluation.policy_runs import PolicyRun, read_runs
 from assay.evaluation.policy_settings import SettingDifference, setting_difference
 from assay.evaluation.run import RESULTS, package_versions
+from assay.evaluation.study import PAGE, SCHEMA, Study
 from assay.formats.files import shown_name
 
-PAGE = "overoptimization.html"
-SCHEMA = 1
 OVER = {
     "runs": "intervals are over runs",
     "steps": "intervals are over the steps within runs and say nothing of other seeds; three runs "
@@ -38,7 +37,7 @@ OVER = {
 
 
 @dataclass(frozen=True)
-class PolicyStudy:
+class PolicyStudy(Study):
     """Curves of several settings of RL, and the record of how they came about."""
 
     curves: tuple[PolicyCurve, ...]
@@ -47,24 +46,14 @@ class PolicyStudy:
     directory: Path | None = None
 
     @property
-    def answers(self) -> list[str]:
-        """A sentence a setting, a sentence for its alarms, and one a difference."""
-        return list(self.record["answers"])
-
-    @property
     def notes(self) -> list[str]:
         """What was measured, in which units, and what was left out."""
         return list(self.record["notes"])
 
-    def to_dict(self) -> dict[str, Any]:
-        """``results.json``."""
-        return dict(self.record)
-
-    def __str__(self) -> str:
-        lines = [*self.notes, "", policy_table(self.curves), "", *self.answers]
-        if self.directory is not None:
-            lines += ["", f"page: {self.directory / PAGE}"]
-        return "\n".join(lines)
+    @property
+    def table(self) -> str:
+        """A row a setting."""
+        return policy_table(self.curves)
 
     def save(self, directory: Path) -> None:
         """Write the page and last ``results.json``, each whole or not."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from assay.errors import ConfigError
 from assay.stats.arrays import Floats
@@ -73,12 +72,9 @@ def rloo(scores: Floats) -> Floats:
     Raises:
         ConfigError: If there is one sample a prompt.
     """
-    _check_group(scores)
-    known = np.isfinite(scores)
-    count = known.sum(1, keepdims=True)
-    mean = _mean(scores, known, count)
-    alone = count < 2
-    advantages: Floats = np.where(alone, np.nan, count / np.maximum(count - 1, 1) * (scores - mean))
+    centred = grpo(scores, scale=False)
+    count = np.isfinite(scores).sum(1, keepdims=True)
+    advantages: Floats = count / np.maximum(count - 1, 1) * centred
     return advantages
 
 
@@ -91,10 +87,14 @@ def grpo(scores: Floats, *, scale: bool = True) -> Floats:
     Raises:
         ConfigError: If there is one sample a prompt.
     """
-    _check_group(scores)
+    if scores.ndim != 2 or scores.shape[1] < 2:
+        raise ConfigError(
+            f"The scores have shape {scores.shape}; wanted two or more samples of every prompt, "
+            "for each is compared with the others of its prompt."
+        )
     known = np.isfinite(scores)
     count = known.sum(1, keepdims=True)
-    mean = _mean(scores, known, count)
+    mean = np.where(known, scores, 0.0).sum(1, keepdims=True) / np.maximum(count, 1)
     centred: Floats = np.where(count < 2, np.nan, scores - mean)
     if not scale:
         return centred
@@ -102,16 +102,3 @@ def grpo(scores: Floats, *, scale: bool = True) -> Floats:
     deviation = np.sqrt(square / np.maximum(count - 1, 1))
     advantages: Floats = centred / (deviation + 1e-4)
     return advantages
-
-
-def _check_group(scores: Floats) -> None:
-    if scores.ndim != 2 or scores.shape[1] < 2:
-        raise ConfigError(
-            f"The scores have shape {scores.shape}; wanted two or more samples of every prompt, "
-            "for each is compared with the others of its prompt."
-        )
-
-
-def _mean(scores: Floats, known: NDArray[np.bool_], count: NDArray[np.int64]) -> Floats:
-    mean: Floats = np.where(known, scores, 0.0).sum(1, keepdims=True) / np.maximum(count, 1)
-    return mean

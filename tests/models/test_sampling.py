@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from assay.models.sampling import choose, uniforms
+from assay.models.sampling import BLOCK, choose, uniforms
 
 LOGITS = torch.log(torch.tensor([[0.5, 0.25, 0.0625, 0.1875]]))
 
@@ -55,6 +55,43 @@ def test_a_token_without_probability_is_never_drawn_at_either_end() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf]])
     ends = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
     assert choose(logits.expand(2, -1), ends, 1.0)[0].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("vocabulary", [3, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 1000])
+@pytest.mark.parametrize("top_p", [1.0, 0.6])
+def test_in_a_large_vocabulary_it_is_the_token_where_the_number_lies(
+    vocabulary: int, top_p: float
+) -> None:
+    """Against the cumulated probabilities of the whole row, some of them 0."""
+    generator = np.random.default_rng(vocabulary)
+    logits = generator.normal(0.0, 2.0, (1, vocabulary))
+    logits[0, generator.random(vocabulary) < 0.3] = -np.inf
+    logits[0, vocabulary // 2] = 1.0
+    points = np.concatenate([[0.0, 1 - 2**-53], generator.random(400)])
+    rows = torch.from_numpy(logits).expand(len(points), -1)
+    tokens, _ = choose(rows.float(), torch.from_numpy(points), 1.0, top_p)
+    weights = torch.softmax(rows[0].float(), -1).double().numpy()
+    if top_p < 1:
+        order = np.argsort(-weights, kind="stable")
+        before = np.cumsum(weights[order]) - weights[order]
+        weights[order[before >= top_p]] = 0.0
+    ends = np.cumsum(weights)
+    wanted = np.searchsorted(ends, points * ends[-1], side="right")
+    assert (weights[tokens.numpy()] > 0).all()
+    # a number within rounding of an end may fall on either side of it
+    near = np.abs(points[:, None] * ends[-1] - ends[None, :]).min(1) < 1e-6
+    assert (tokens.numpy() == wanted)[~near].all()
+    assert near.sum() < 20
+
+
+def test_rounding_between_sums_never_draws_a_token_without_probability() -> None:
+    """The sum of a block and its cumulated weights may differ in the last digit."""
+    logits = 3 * torch.randn(4000, 1000, generator=torch.Generator().manual_seed(0))
+    logits[:, -40:] = -torch.inf
+    ends = torch.full((len(logits),), 1 - 2**-53, dtype=torch.float64)
+    tokens, logprobs = choose(logits, ends, 1.0)
+    assert int(tokens.max()) < 960
+    assert torch.isfinite(logprobs).all()
 
 
 def test_streams_begin_alike_whatever_their_length_and_differ_in_every_part() -> None:
