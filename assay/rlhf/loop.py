@@ -49,7 +49,7 @@ class PolicyResult:
     ``stopped`` says whether the watch ended it; the policy is then that of ``kept_step``, the best
     one it saw, and otherwise the last. ``why_padded`` says why updates could not share prompts,
     where they could not. ``too_long`` counts prompts without room for an
-    answer, ``left_out`` responses without a reward.
+    answer, ``left_out`` responses without a reward, ``texts_cut`` texts that lost their end.
     """
 
     policy: Policy
@@ -59,6 +59,7 @@ class PolicyResult:
     rows: list[dict[str, Any]]
     too_long: int
     left_out: int
+    texts_cut: int
     seconds: float
     engine: str
     why_padded: str
@@ -153,6 +154,7 @@ def train_policy(
         rows=watch.rows if watch is not None else [],
         too_long=run.prompts.too_long,
         left_out=run.left_out,
+        texts_cut=run.texts.cut if run.texts is not None else 0,
         seconds=time.monotonic() - started,
         engine=run.module.reader.engine,
         why_padded=run.module.reader.why,

@@ -34,7 +34,7 @@ class Texts:
             DataError: If a text has fewer than two tokens: nothing in it can be predicted.
         """
         limit = min(longest, policy.context or longest)
-        found = []
+        found, cut = [], 0
         for number, text in enumerate(texts, start=1):
             ids = policy.tokenizer(text, add_special_tokens=False)["input_ids"]
             if len(ids) < 2:
@@ -43,7 +43,8 @@ class Texts:
                     "or more, for each is predicted from those before it."
                 )
             found.append(np.asarray(ids[:limit], dtype=np.int32))
-        return cls(tuple(found), sum(len(f) == limit for f in found))
+            cut += len(ids) > limit
+        return cls(tuple(found), cut)
 
     def drawn(self, count: int, seed: Sequence[int]) -> list[Tree]:
         """Trees of some of the texts, drawn without replacement as far as there are so many."""

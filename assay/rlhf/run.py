@@ -277,6 +277,7 @@ def save_run(
         "kept_step": result.kept_step,
         "prompts_too_long": result.too_long,
         "responses_left_out": result.left_out,
+        "texts_cut": result.texts_cut,
         "engine": result.engine,
         "why_padded": result.why_padded,
         "seconds": result.seconds,
@@ -314,6 +315,10 @@ def closing(figures: Mapping[str, Figure], record: Mapping[str, Any], out: Path)
     ):
         if record[name]:
             lines.append(f"left out: {record[name]:,} {what}")
+    if record["texts_cut"]:
+        lines.append(
+            f"texts of the language-model loss that lost their end: {record['texts_cut']:,}"
+        )
     lines += [
         f"{n['kind']} at step {n['step']:,}: {n['text']} {n['advice']}".rstrip()
         for n in record["notices"]

@@ -74,6 +74,7 @@ def test_texts_are_cut_and_counted_and_one_of_a_token_is_refused(module: ActorCr
     texts = Texts.of(policy, TEXTS, 4)
     assert [len(ids) for ids in texts.ids] == [3, 4, 2]
     assert texts.cut == 1
+    assert Texts.of(policy, TEXTS, 3).cut == 1  # one has three tokens and loses nothing
     drawn = texts.drawn(2, [1, 2])
     assert [t.num_tokens for t in drawn] == [t.num_tokens for t in texts.drawn(2, [1, 2])]
     assert len(texts.drawn(7, [0])) == 7
