@@ -1,8 +1,8 @@
 """Does a real policy learn from a real reward model, and stay where the KL target holds it?
 
 SmolLM2-135M-Instruct with LoRA on prompts of HH-helpful, against a frozen head trained on the human
-preferences of one half of the pairs; the audit is another backbone's head, trained on the other
-half. Prompts that neither policy was trained on are answered before and after.
+preferences of one half of the pairs; the audit is a head trained on the other half. Prompts that
+neither policy was trained on are answered before and after.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class Settings(Recorded):
     """β to begin with."""
     kl_target: float = 3.0
     """Nats a response that β is led to."""
+    audit_backbone: str = "smollm2-135m"
+    """What the audit's head is over."""
     seed: int = 0
     """Seed of everything."""
     threads: int = cores()
@@ -113,7 +115,7 @@ def reward_model(settings: Settings, work: Path, name: str) -> dict[str, Any]:
             TrainReward(
                 data=(str(work / f"{name}.jsonl"),),
                 out=out,
-                backbone="smollm2-135m" if name == "proxy" else "minilm-l6",
+                backbone="smollm2-135m" if name == "proxy" else settings.audit_backbone,
                 max_length=512,
                 seed=settings.seed,
                 threads=settings.threads,
@@ -162,7 +164,16 @@ def policy_run(settings: Settings, work: Path, method: Method) -> dict[str, Any]
         **results,
         "kl_last_quarter": float(np.mean(last)),
         "curve": [
-            {k: row.get(k) for k in ("step", "objective/kl", "objective/proxy", "objective/audit")}
+            {
+                k: row.get(k)
+                for k in (
+                    "step",
+                    "objective/kl",
+                    "kl/coefficient",
+                    "objective/proxy",
+                    "objective/audit",
+                )
+            }
             for row in steps
         ],
         "samples": samples[:: max(1, len(samples) // 4)][:4],
