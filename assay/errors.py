@@ -46,6 +46,20 @@ class TrainingError(AssayError, RuntimeError):
     exit_code = 1
 
 
+class StoreError(AssayError, RuntimeError):
+    """The preference store cannot be opened, or does not hold what was asked for."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store's database is away, locked or read-only."""
+
+    exit_code = 1
+
+
+class StoreFullError(StoreUnavailableError):
+    """The disk under the store is full."""
+
+
 class MissingExtraError(AssayError, ImportError):
     """A verb needs an optional extra that is not installed."""
 

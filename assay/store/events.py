@@ -1,0 +1,114 @@
+"""The record of what was done, each entry sealed by the one before it.
+
+``digest = SHA-256(previous digest, seq, time, actor, project, action, subject, detail)``. Entries
+are only added. Whoever changes one must change all after it; ``verify_chain`` finds the first that
+does not fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from assay.store import tables as t
+from assay.store.database import now_ms
+
+START = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry."""
+
+    seq: int
+    at: int
+    action: str
+    subject: str
+    detail: Mapping[str, Any]
+    actor_id: str | None
+    project_id: str | None
+
+
+def record_event(
+    connection: Connection,
+    action: str,
+    subject: str = "",
+    *,
+    actor_id: str | None = None,
+    project_id: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> int:
+    """Add an entry inside the transaction that does the thing, and note webhooks that want it.
+
+    Other writers of PostgreSQL wait at the head of the chain until the commit, so do this last.
+
+    Returns:
+        The entry's number.
+    """
+    head = connection.execute(
+        select(t.chain.c.seq, t.chain.c.digest).where(t.chain.c.id == 1).with_for_update()
+    ).one()
+    seq, at = head.seq + 1, now_ms()
+    fields = (seq, at, actor_id, project_id, action, subject, dict(detail or {}))
+    digest = _digest(head.digest, fields)
+    connection.execute(
+        insert(t.events).values(
+            seq=seq, at=at, actor_id=actor_id, project_id=project_id, action=action,
+            subject=subject, detail=fields[-1], previous=head.digest, digest=digest,
+        )
+    )  # fmt: skip
+    connection.execute(update(t.chain).where(t.chain.c.id == 1).values(seq=seq, digest=digest))
+    if project_id is not None:
+        _note_webhooks(connection, project_id, action, seq, at)
+    return int(seq)
+
+
+def _digest(previous: str, fields: tuple[Any, ...]) -> str:
+    text = json.dumps([previous, *fields], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _note_webhooks(connection: Connection, project_id: str, action: str, seq: int, at: int) -> None:
+    from assay.store.ids import new_id
+
+    hooks = connection.execute(
+        select(t.webhooks.c.id, t.webhooks.c.actions).where(
+            t.webhooks.c.project_id == project_id, t.webhooks.c.is_active
+        )
+    )
+    rows = [
+        {"id": new_id(), "webhook_id": hook.id, "event_seq": seq, "due": at}
+        for hook in hooks
+        if not hook.actions or action in hook.actions
+    ]
+    if rows:
+        connection.execute(insert(t.deliveries), rows)
+
+
+def verify_chain(connection: Connection) -> int | None:
+    """The number of the first entry that does not fit, or None where all do."""
+    previous, expected = START, 1
+    rows = connection.execution_options(yield_per=1000).execute(
+        select(t.events).order_by(t.events.c.seq)
+    )
+    for row in rows:
+        fields = (
+            row.seq,
+            row.at,
+            row.actor_id,
+            row.project_id,
+            row.action,
+            row.subject,
+            row.detail,
+        )
+        sealed = _digest(previous, fields)
+        if row.seq != expected or row.previous != previous or row.digest != sealed:
+            return int(row.seq)
+        previous, expected = row.digest, expected + 1
+    head = connection.execute(select(t.chain.c.seq, t.chain.c.digest)).one()
+    return None if (head.seq, head.digest) == (expected - 1, previous) else expected
