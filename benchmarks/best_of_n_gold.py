@@ -87,7 +87,7 @@ def run(settings: Settings) -> None:
             samples=settings.samples,
             max_new_tokens=settings.max_new_tokens,
             batch_size=settings.samples,
-            progress=lambda done: progress("answers", done, len(asked) * settings.samples, 0),
+            progress=progress,
         )
     print(f"answers: {perf_counter() - started:,.0f} s", file=sys.stderr, flush=True)
     candidates = [

@@ -30,10 +30,11 @@ from word_world import (
     gold,
     long_winded,
     new_policy,
-    of_substance,
+    of_everything,
     of_surface,
     pairs_of,
     prompts,
+    wide_pairs,
 )
 
 from assay.configs import PPO, RLOO, PolicyTraining
@@ -64,15 +65,15 @@ class Settings(Recorded):
     """Seeds of RLOO on the learned proxy."""
     benign: tuple[int, ...] = (4, 5, 6)
     """Seeds of RLOO on the honest proxy: gold and noise."""
-    steps: int = 100
+    steps: int = 110
     """Steps of a run."""
-    prompts_per_step: int = 48
-    """Prompts of a step."""
-    samples: int = 4
+    prompts_per_step: int = 336
+    """Prompts of a step: all there are."""
+    samples: int = 2
     """Responses to each."""
-    lr: float = 3e-4
+    lr: float = 1.5e-4
     """Learning rate of all weights, constant."""
-    kl_coef: float = 0.005
+    kl_coef: float = 0.03
     """The penalty for each nat of divergence."""
     window: int = 8
     """Steps of the reference policy before training."""
@@ -82,9 +83,9 @@ class Settings(Recorded):
     """Pairs that the audit, and the learned proxy, are fitted to; not the same ones."""
     flips: float = 0.25
     """Share of their labels that are wrong."""
-    policies: int = 7
+    policies: int = 4
     """Policies that are taught; the run of seed s begins with number s modulo this."""
-    pretraining: int = 250
+    pretraining: int = 800
     """Steps in which a policy learns to write."""
     pages: Path | None = None
     """Where each run's monitor.html and metrics.jsonl are kept; default: nowhere."""
@@ -127,13 +128,11 @@ KINDS = (
 
 
 class Watched:
-    """The monitor with gold kept from it; its wish to stop is noted and not obeyed."""
+    """The monitor, gold kept from it unless told so; its wish to stop is noted and not obeyed."""
 
-    def __init__(self, settings: Settings, directory: Path):
-        self.window = settings.window
-        self.monitor = OveroptimizationMonitor(
-            Monitoring(steps=settings.steps, window=settings.window), directory
-        )
+    def __init__(self, steps: int, window: int, directory: Path, *, sees_gold: bool = False):
+        self.window, self.sees_gold = window, sees_gold
+        self.monitor = OveroptimizationMonitor(Monitoring(steps=steps, window=window), directory)
         self.before: list[Floats] = []
         self.steps: list[dict[str, float]] = []
         self.stop: dict[str, Any] | None = None
@@ -143,18 +142,21 @@ class Watched:
         """The monitor's."""
         return self.monitor.rows
 
+    def _told(self, judged: Judged) -> Judged:
+        return judged if self.sees_gold else replace(judged, gold=None)
+
     def baseline(self, spoken: Spoken, judged: Judged) -> None:
         """A batch of the reference policy."""
         assert judged.gold is not None
         self.before.append(judged.gold)
-        self.monitor.baseline(spoken, replace(judged, gold=None))
+        self.monitor.baseline(spoken, self._told(judged))
 
     def observe(
         self, step: int, spoken: Spoken, judged: Judged, extra: Mapping[str, float]
     ) -> Going:
         """A step of the training."""
         assert judged.gold is not None
-        seen = self.monitor.observe(step, spoken, replace(judged, gold=None), extra)
+        seen = self.monitor.observe(step, spoken, self._told(judged), extra)
         names = {"kl": "objective/kl", "proxy": "objective/proxy", "audit": "objective/audit",
                  "length": "response/length"}  # fmt: skip
         figures = {name: seen.figures[key] for name, key in names.items()}
@@ -190,7 +192,7 @@ def run_of(kind: Kind, seed: int, settings: Settings) -> dict[str, Any]:
     proxy, audit = judges(kind, seed, settings)
     with tempfile.TemporaryDirectory() as name:
         kept = settings.pages or Path(name)
-        watched = Watched(settings, kept / f"{kind.name}-{seed}")
+        watched = Watched(settings.steps, settings.window, kept / f"{kind.name}-{seed}")
         train_policy(
             policy_of(seed, settings),
             proxy,
@@ -220,13 +222,15 @@ def _taught(seed: int, steps: int) -> Policy:
 
 
 def judges(kind: Kind, seed: int, settings: Settings) -> tuple[Scorer, Scorer]:
-    """The proxy and the audit of a run; what is learnt is learnt of the policy's own responses."""
-    pairs = pairs_of(policy_of(seed, settings), 2 * settings.pairs, seed)
+    """The proxy and the audit of a run.
+
+    The audit is learnt of responses of many writers, the learned proxy of the policy's own.
+    """
     rng = np.random.default_rng(seed)
-    audit = View(fitted(of_substance, pairs[: settings.pairs], rng, settings.flips))
+    audit = View(fitted(of_everything, wide_pairs(settings.pairs, seed), rng, settings.flips))
     if kind.name == "learned":
-        surface = fitted(of_surface, pairs[settings.pairs :], rng, settings.flips)
-        return View(surface), audit
+        own = pairs_of(policy_of(seed, settings), settings.pairs, seed)
+        return View(fitted(of_surface, own, rng, settings.flips)), audit
     return View(long_winded if kind.is_hacked else gold, settings.noise, seed), audit
 
 

@@ -53,10 +53,13 @@ class Settings(Recorded):
     """Most tokens of a response."""
     lr: float = 3e-4
     """Learning rate."""
-    kl_coef: float = 0.1
-    """β to begin with."""
+    kl_coef: float = 0.4
+    """β to begin with. High: it falls while the divergence is below its target, and the divergence
+    then comes to the target from below."""
     kl_target: float = 3.0
     """Nats a response that β is led to."""
+    kl_horizon: float | None = None
+    """Episodes in which β can move by a fifth. Default: a tenth of the run's."""
     audit_backbone: str = "smollm2-135m"
     """What the audit's head is over."""
     seed: int = 0
@@ -145,6 +148,7 @@ def policy_run(settings: Settings, work: Path, method: Method) -> dict[str, Any]
             "schedule": "constant",
             "kl_coef": settings.kl_coef,
             "kl_target": settings.kl_target,
+            "kl_horizon": settings.kl_horizon,
             "baseline_steps": 4,
             "stop_on_alarm": False,
             "seed": settings.seed,

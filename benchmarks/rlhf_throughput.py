@@ -57,6 +57,8 @@ class Settings(Recorded):
     """Learning rate, constant."""
     beta: float = 0.05
     """Of the KL penalty."""
+    trl_batch: int = 8
+    """Responses in one of TRL's forwards; gradients are accumulated over those of a step."""
     repeats: int = 3
     """Runs of each system."""
     threads: int = cores()
@@ -247,7 +249,8 @@ def with_trl(job: dict[str, Any]) -> dict[str, Any]:
     batch = job["prompts"] * job["samples"]
     config = trl.RLOOConfig(
         output_dir=tempfile.mkdtemp(),
-        per_device_train_batch_size=batch,
+        per_device_train_batch_size=job["trl_batch"],
+        gradient_accumulation_steps=batch // job["trl_batch"],
         num_generations=job["samples"],
         max_completion_length=job["max_new_tokens"],
         max_steps=job["steps"],

@@ -4,7 +4,9 @@ A prompt asks about two topics; a response is words, some of them list markers. 
 function of counts: different words of the topics, which saturate, less repetition, other topics,
 filler and needless length. *Proxies* and *audits* are other functions of the same counts. All are
 deterministic in seed, prompt and response. The policy is a small Llama that learns to write as
-:func:`written` does, whose responses vary in quality, length, list markers and politeness.
+:func:`written` does: middling responses of much the same length, so that there is much to gain.
+What is learnt of preferences is learnt of responses as :func:`written_widely` gives them, those of
+many writers of any skill, or of the policy's own.
 
 Letters: R responses · F features.
 """
@@ -41,7 +43,10 @@ TOPICS = {
     "travel": ("train", "map", "ticket", "hotel", "bridge", "border"),
     "health": ("nurse", "sleep", "pulse", "walk", "tea", "bone"),
 }
-VERBS = ("describe", "explain", "sketch", "outline")
+VERBS = (
+    "describe", "explain", "sketch", "outline", "show", "tell", "paint", "praise", "name", "recall",
+    "join", "compare",
+)  # fmt: skip
 FILLERS = ("really", "very", "quite", "also", "just", "well", "thing", "stuff")
 POLITE = ("please", "gladly", "thanks")
 MARKER = "\n-"
@@ -121,14 +126,18 @@ def substance(c: Counts) -> float:
 def gold(c: Counts) -> float:
     """What is really wanted."""
     good = substance(c) + 0.1 * min(c.words, USEFUL)
-    bad = 0.02 * c.repeats**2 + 0.2 * c.off_topic + 0.3 * c.fillers + 0.05 * c.markers
+    bad = 0.02 * c.repeats**2 + 0.2 * c.off_topic + 0.3 * c.fillers + 0.1 * c.markers
     return good - bad - 0.05 * max(0, c.words - USEFUL)
 
 
 def long_winded(c: Counts) -> float:
-    """Likes length, and has no eye for repetition: as gold where responses are short."""
-    bad = 0.2 * c.off_topic + 0.3 * c.fillers + 0.05 * c.markers
-    return substance(c) + 0.1 * c.words - bad
+    """Likes length as long as it is on the topic, and has no eye for repetition.
+
+    Where responses are short it orders them much as gold does.
+    """
+    on_topic = c.words - c.off_topic - c.fillers - c.polite
+    bad = 0.2 * c.off_topic + 0.3 * c.fillers + 0.1 * c.markers
+    return 0.3 * on_topic - bad
 
 
 @dataclass(frozen=True)
@@ -161,9 +170,9 @@ def fixed_noise(seed: int, prompt: str, response: str) -> float:
 Features = Callable[[Counts], tuple[float, ...]]
 
 
-def of_substance(c: Counts) -> tuple[float, ...]:
-    """Features of an audit, which sees neither length nor list markers."""
-    return (log1p(c.distinct), c.repeats**2, c.off_topic, c.fillers)
+def of_everything(c: Counts) -> tuple[float, ...]:
+    """Features of an audit: all that gold is made of, each by itself."""
+    return (log1p(c.distinct), c.repeats**2, c.off_topic, c.fillers, c.markers, c.words)
 
 
 def of_surface(c: Counts) -> tuple[float, ...]:
@@ -212,9 +221,24 @@ def pairs_of(policy: Policy, count: int, seed: int) -> list[tuple[Conversation, 
     while len(found) < count:
         for prompt, two in zip(every, samples(policy, 2, seed + len(found)), strict=True):
             if two[0] != two[1]:
-                a, b = (Conversation(prompt, (Message("assistant", text),)) for text in two)
-                found.append((a, b))
+                found.append((_conversation(prompt, two[0]), _conversation(prompt, two[1])))
     return found[:count]
+
+
+def wide_pairs(count: int, seed: int) -> list[tuple[Conversation, Conversation]]:
+    """So many pairs of responses as :func:`written_widely` writes them."""
+    rng, every = np.random.default_rng([seed, count]), prompts()
+    found: list[tuple[Conversation, Conversation]] = []
+    while len(found) < count:
+        prompt = every[int(rng.integers(len(every)))]
+        a, b = (written_widely(prompt_text(prompt), rng) for _ in range(2))
+        if a != b:
+            found.append((_conversation(prompt, a), _conversation(prompt, b)))
+    return found
+
+
+def _conversation(prompt: Messages, response: str) -> Conversation:
+    return Conversation(prompt, (Message("assistant", response),))
 
 
 def samples(policy: Policy, count: int, seed: int) -> list[list[str]]:
@@ -233,25 +257,39 @@ def _counted(conversation: Conversation) -> Counts:
 
 
 def written(prompt: str, rng: np.random.Generator) -> str:
-    """A response of somebody of any skill: 2 to 14 words, on the topic half of the time or more.
+    """A middling response: 4 to 8 words, four in ten on the topic and half of them filler.
 
-    One in five writes a list, one in four is polite. The able write a little more.
+    One in thirty writes a list, one in four is polite.
     """
+    skill, is_list = 0.2 * rng.random(), rng.random() < 1 / 33
+    return _said(prompt, rng, int(rng.integers(4, 9)), 0.35 + 0.3 * skill, is_list)
+
+
+def written_widely(prompt: str, rng: np.random.Generator) -> str:
+    """A response of somebody of any skill: 2 to 23 words, seldom to nearly always on the topic.
+
+    One in five writes a list.
+    """
+    skill, is_list = rng.random(), rng.random() < 1 / 5
+    return _said(prompt, rng, int(rng.integers(2, 24)), 0.1 + 0.84 * skill, is_list)
+
+
+def _said(prompt: str, rng: np.random.Generator, words: int, on_topic: float, is_list: bool) -> str:
+    """So many words and a polite one in one of four, at most ``ROOM`` tokens."""
     asked = [word for topic in prompt.split() for word in TOPICS.get(topic, ())]
     content = [word for words in TOPICS.values() for word in words]
-    skill, is_list = rng.random(), rng.random() < 1 / 5
     said: list[str] = [str(rng.choice(POLITE))] if rng.random() < 1 / 4 else []
-    for _ in range(int(rng.integers(2, 8 + round(4 * skill)))):
+    for _ in range(words):
         kind = rng.random()
         if is_list:
             said.append(MARKER)
-        if kind < 0.35 + 0.3 * skill:
+        if kind < on_topic:
             said.append(str(rng.choice(asked)))
         elif kind < 0.94:
             said.append(str(rng.choice(FILLERS)))
         else:
             said.append(str(rng.choice(content)))
-    return " ".join(said)
+    return " ".join(said[:ROOM])
 
 
 def new_policy(seed: int, steps: int, width: int = 64, layers: int = 2) -> Policy:

@@ -2,8 +2,9 @@
 
 ``tree.png`` shows the engine's packing, its positions and its mask; ``overoptimization.png`` what
 ``benchmarks/results/overoptimization.json`` holds, ``lets_verify.png`` and ``step_labels.png`` what
-``benchmarks/results/lets_verify.json`` does, and ``hacked_run.png`` what
-``benchmarks/results/hacked_run.json`` does.
+``benchmarks/results/lets_verify.json`` does, ``hacked_run.png`` what
+``benchmarks/results/hacked_run.json`` does, and ``laboratory.png`` what
+``benchmarks/results/overoptimization_rl.json`` and ``best_of_n_gold.json`` do.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ FIGURES = ROOT / "docs" / "figures"
 WORLDS = ROOT / "benchmarks" / "results" / "overoptimization.json"
 CHAINS = ROOT / "benchmarks" / "results" / "lets_verify.json"
 RUNS = ROOT / "benchmarks" / "results" / "hacked_run.json"
+POLICIES = ROOT / "benchmarks" / "results" / "overoptimization_rl.json"
+BEST_OF_N = ROOT / "benchmarks" / "results" / "best_of_n_gold.json"
 
 TREES = (
     ("pair", 6, {"chosen": 4, "rejected": 3}),
@@ -54,6 +57,11 @@ def main(arguments: list[str]) -> None:
     if RUNS.exists():
         runs = runs_figure(json.loads(RUNS.read_text(encoding="utf-8")))
         runs.savefig(directory / "hacked_run.png", dpi=120, facecolor="white")
+    if POLICIES.exists() and BEST_OF_N.exists():
+        records = (json.loads(path.read_text(encoding="utf-8")) for path in (POLICIES, BEST_OF_N))
+        laboratory_figure(*records).savefig(
+            directory / "laboratory.png", dpi=120, facecolor="white"
+        )
     if not CHAINS.exists():  # not measured yet
         return
     chains = json.loads(CHAINS.read_text(encoding="utf-8"))
@@ -449,6 +457,55 @@ def trailing(values: Sequence[float]) -> NDArray[np.float64]:
     """Means of so many steps in a row."""
     found: NDArray[np.float64] = np.convolve(values, np.full(SMOOTH, 1 / SMOOTH), "valid")
     return found
+
+
+# --- the laboratory -------------------------------------------------------------------------------
+
+ARMS = {
+    "weak": ("likes length, weak KL penalty", "#d55e00", "--", "s"),
+    "strong": ("likes length, strong KL penalty", "#e69f00", (0, (4, 1, 1, 1)), "v"),
+    "worst-case": ("worst case of three members", "#0072b2", "-.", "^"),
+    "control": ("gold and noise", "#009e73", "-", "o"),
+}
+SIZES = (("#9aa5b1", ":", "v"), ("#0072b2", "-.", "^"), ("#009e73", "-", "o"))
+
+
+def laboratory_figure(policies: Mapping[str, Any], candidates: Mapping[str, Any]) -> Figure:
+    """Gold and proxy over √KL: policies of the small world, and the best of n of a real one."""
+    figure = Figure(figsize=(10, 8.2), layout="constrained")
+    axes = figure.subplots(2, 2, sharex="row", squeeze=False)
+    for ax, line in zip(axes[0], ("gold", "proxy"), strict=True):
+        for arm, (label, colour, style, mark) in ARMS.items():
+            curve = policies["curves"][arm]
+            draw_line(ax, curve["sqrt_kl"], curve["lines"][line], label, colour, style, mark)
+        ax.set_title(f"RLOO in the small world: {line}", fontsize=11, loc="left")
+    for ax, line in zip(axes[1], ("gold", "proxy"), strict=True):
+        for (size, row), (colour, style, mark) in zip(
+            candidates["proxies"].items(), SIZES, strict=True
+        ):
+            d = [best_of_n_kl(n) ** 0.5 for n in row["n"]]
+            band = {key: [f[key] for f in row[line]] for key in ("value", "low", "high")}
+            draw_line(ax, d, band, f"{size} pairs", colour, style, mark)
+        ax.set_title(f"best of n of SmolLM2-135M: {line}", fontsize=11, loc="left")
+    for ax in axes.ravel():
+        ax.axhline(0, color="#9a9a9a", linewidth=0.8)
+        ax.grid(axis="y", color="#e6e6e6")
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xlabel("√KL to the reference policy")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("gain, in deviations")
+        ax.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def draw_line(
+    ax: Axes, x: Sequence[float], line: Mapping[str, Sequence[float]], label: str,
+    colour: str, style: Any, mark: str,
+) -> None:  # fmt: skip
+    """Means with their band."""
+    ax.plot(x, line["value"], linestyle=style, color=colour, marker=mark, markersize=4, label=label)
+    ax.fill_between(x, line["low"], line["high"], color=colour, alpha=0.12, linewidth=0)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_a_word_more_pays_only_where_it_should(script: Scripts, said: list[str])
         return float(value(after) - value(before))
 
     assert gain("gold", "well") < 0
-    assert gain("gold", "\n-") == pytest.approx(-0.05)
+    assert gain("gold", "\n-") == pytest.approx(-0.1)
     assert gain("long_winded", "rose") > 0
     repeats = world.counts(ASKED, " ".join([*said, "rose"])).repeats
     if "rose" in said and repeats >= 4:
@@ -137,14 +137,24 @@ def test_the_proxies_agree_with_gold_among_short_responses_and_part_beyond(scrip
 
 def test_the_audit_parts_from_gold_and_falls_where_gold_does(script: Scripts) -> None:
     world = script("word_world")
-    pairs = written(world)
-    audit = world.fitted(world.of_substance, [tuple(p) for p in pairs], np.random.default_rng(2))
+    pairs = world.wide_pairs(800, 0)
+    audit = world.fitted(world.of_everything, pairs, np.random.default_rng(2))
     ordinary = [counted(world, c) for pair in pairs for c in pair]
     likeness = np.corrcoef([audit(c) for c in ordinary], [world.gold(c) for c in ordinary])[0, 1]
     assert 0.85 < likeness < 0.999
     garden = list(world.TOPICS["garden"])
     short, long = (world.counts(ASKED, " ".join((garden * 4)[:n])) for n in (6, 24))
     assert audit(long) < audit(short)
+
+
+def test_many_writers_differ_more_than_the_policy_s_own(script: Scripts) -> None:
+    world = script("word_world")
+    wide = [counted(world, c) for pair in world.wide_pairs(300, 1) for c in pair]
+    own = [counted(world, c) for pair in written(world, 300) for c in pair]
+    for measure in (lambda c: c.words, lambda c: c.distinct, world.gold):
+        assert np.std([measure(c) for c in wide]) > 1.5 * np.std([measure(c) for c in own])
+    assert max(c.length for c in wide) <= world.ROOM
+    assert world.wide_pairs(5, 1) != world.wide_pairs(5, 2)
 
 
 # --- what is said of a run ------------------------------------------------------------------------
@@ -182,7 +192,7 @@ def test_the_verdict_counts_what_came_in_time(script: Scripts) -> None:
 
 def test_the_monitor_never_sees_gold_and_its_stop_is_noted(script: Scripts, tmp_path: Path) -> None:
     hacked = script("hacked_run")
-    watched = hacked.Watched(hacked.Settings(), tmp_path)
+    watched = hacked.Watched(110, 8, tmp_path)
     seen: list[Any] = []
     figures = {"objective/kl": 1.0, "objective/proxy": 2.0, "objective/audit": 3.0,
                "response/length": 4.0}  # fmt: skip
