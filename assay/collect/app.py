@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy.exc import DataError as DatabaseDataError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,6 +27,7 @@ from assay.collect.limits import BodyLimit, Limiter, TooOftenError
 from assay.collect.pages import page
 from assay.collect.routes import account, api, manage, review, work
 from assay.collect.routing import RefusedError, Route, guarded
+from assay.collect.webhooks import Sender
 from assay.errors import AssayError, StoreFullError, StoreUnavailableError
 from assay.store.answers import AnswerError
 from assay.store.assignment import AccessError
@@ -63,6 +67,8 @@ class CollectSettings:
     """Whether people reach it by https, so that cookies are for https alone."""
     open_registration: bool = False
     """Whether whoever finds the site may make an account, without a role in any project."""
+    webhook_hosts: tuple[str, ...] = ()
+    """Hosts of the team's own network that webhooks may name; all others must be public."""
 
 
 def make_app(
@@ -73,8 +79,9 @@ def make_app(
     """The site over a store."""
     app = FastAPI(
         title="Assay collect", version=assay.__version__, openapi_url="/api/openapi.json",
-        docs_url=None, redoc_url=None,
+        docs_url=None, redoc_url=None, lifespan=_sending,
     )  # fmt: skip
+    app.openapi = partial(api.openapi, app, app.openapi)  # type: ignore[method-assign]
     app.state.store, app.state.settings = store, settings or CollectSettings()
     app.state.limiter = Limiter()
     for route in routes:
@@ -97,6 +104,17 @@ def make_app(
     ):  # fmt: skip
         app.add_exception_handler(kind, handler)
     return app
+
+
+@asynccontextmanager
+async def _sending(app: FastAPI) -> AsyncIterator[None]:
+    """While the site runs, what webhooks are owed is sent."""
+    sender = Sender(app.state.store, app.state.settings.webhook_hosts)
+    sender.start()
+    try:
+        yield
+    finally:
+        await run_in_threadpool(sender.stop)
 
 
 class WithHeaders:

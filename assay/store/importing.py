@@ -15,13 +15,13 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, or_, select, update
 
 from assay.errors import DataError, StoreError
 from assay.store import tables as t
 from assay.store.database import Database, now_ms
 from assay.store.events import record_event
-from assay.store.ids import new_id
+from assay.store.ids import checked_id, new_id
 from assay.store.leaks import leak_in
 from assay.store.records import NewComparison, NewResponse, ProjectSettings
 from assay.types import Messages
@@ -29,6 +29,10 @@ from assay.types import Messages
 BATCH = 500
 STALE_MS = 120_000
 """An import that wrote nothing for so long is taken to be dead."""
+
+
+class ImportBusyError(StoreError):
+    """Another import into the project is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Imported:
     judgments: int
     leaks: int
     """Responses that may give their model away."""
+    is_repeat: bool = False
+    """Whether it was done before, and nothing was added now."""
 
     def __str__(self) -> str:
         text = f"{self.comparisons:,} comparisons with {self.responses:,} responses"
@@ -61,19 +67,26 @@ def add_comparisons(
     actor_id: str | None = None,
     counts: Callable[[], Mapping[str, int]] | None = None,
     progress: Callable[[int], None] | None = None,
+    import_id: str | None = None,
 ) -> Imported:
     """Take comparisons from a stream of any length into a project.
 
     Args:
+        import_id: A fresh id of the caller's. Called again with it, an import that was done is not
+            done again: what it gave is told.
         counts: What else is to be recorded when the stream has ended: rows left out, and why.
         progress: Called with the number of comparisons written by now.
 
     Raises:
         DataError: If one of them is not what a comparison must be; nothing is kept.
-        StoreError: If another import into the project is under way.
+        ImportBusyError: If another import into the project is under way.
+        StoreError: If there is no such project, or the id is another import's.
     """
-    import_id = new_id()
-    settings, number = database.write(lambda c: _begin(c, project_id, import_id, source, format))
+    import_id = new_id() if import_id is None else checked_id(import_id, "import_id")
+    begun = database.write(lambda c: _begin(c, project_id, import_id, source, format))
+    if isinstance(begun, Imported):
+        return begun
+    settings, number = begun
     writer = _Writer(project_id, import_id, settings, number)
     stream = iter(comparisons)
     try:
@@ -96,12 +109,15 @@ def add_comparisons(
 
 def _begin(
     connection: Connection, project_id: str, import_id: str, source: str, format: str
-) -> tuple[ProjectSettings, int]:
+) -> tuple[ProjectSettings, int] | Imported:
     settings = connection.scalar(
         select(t.projects.c.settings).where(t.projects.c.id == project_id).with_for_update()
     )
     if settings is None:
         raise StoreError("There is no such project.")
+    done = _done(connection, project_id, import_id)
+    if done is not None:
+        return done
     now = now_ms()
     others = connection.execute(
         select(t.imports.c.id, t.imports.c.source, t.imports.c.touched).where(
@@ -110,7 +126,7 @@ def _begin(
     ).all()
     for other in others:
         if other.touched > now - STALE_MS:
-            raise StoreError(
+            raise ImportBusyError(
                 f"An import of {other.source} into this project is under way; try again when it "
                 "is done."
             )
@@ -125,6 +141,27 @@ def _begin(
         select(func.max(t.comparisons.c.number)).where(t.comparisons.c.project_id == project_id)
     )
     return ProjectSettings.from_dict(settings), int(last or 0) + 1
+
+
+def _done(connection: Connection, project_id: str, import_id: str) -> Imported | None:
+    """What an import gave that was done before under this id."""
+    row = connection.execute(
+        select(t.imports.c.project_id, t.imports.c.counts, t.imports.c.state).where(
+            t.imports.c.id == import_id
+        )
+    ).one_or_none()
+    if row is not None and row.project_id != project_id:
+        raise StoreError(f"The import {import_id} is one of another project; give a fresh id.")
+    if row is None or row.state != "done":
+        return None
+    count = connection.scalar(
+        select(func.count()).where(t.comparisons.c.import_id == import_id)
+    )  # fmt: skip
+    had = row.counts
+    return Imported(
+        import_id, int(count or 0), had.get("responses", 0), had.get("judgments", 0),
+        had.get("leaks", 0), is_repeat=True,
+    )  # fmt: skip
 
 
 def _insert(
@@ -184,8 +221,12 @@ def _with_annotators(
     known = {
         row.name.lower(): row.id
         for row in connection.execute(
+            # SQLite's lower() leaves letters alone that are not ASCII
             select(t.annotators.c.name, t.annotators.c.id).where(
-                func.lower(t.annotators.c.name).in_(list(lowered))
+                or_(
+                    func.lower(t.annotators.c.name).in_(list(lowered)),
+                    t.annotators.c.name.in_(list(names)),
+                )
             )
         )
     }

@@ -169,12 +169,17 @@ class PreferenceStore:
         rubric: Rubric | None = None,
         is_paused: bool | None = None,
         actor_id: str | None = None,
+        check: Callable[[Project], None] | None = None,
     ) -> None:
         """Change settings, pause or go on, or begin a new version of the rubric.
 
         A new ``overlap`` is for comparisons that come after it.
+
+        Args:
+            check: Is given the project as it is before the change, while nobody else can change
+                it, and raises if that is not what the caller saw.
         """
-        self.write(_change_project, project_id, settings, rubric, is_paused, actor_id)
+        self.write(_change_project, project_id, settings, rubric, is_paused, actor_id, check)
 
     # --- work -------------------------------------------------------------------------------------
 
@@ -291,7 +296,13 @@ def _change_project(
     rubric: Rubric | None,
     is_paused: bool | None,
     actor_id: str | None,
+    check: Callable[[Project], None] | None,
 ) -> None:
+    if check is not None:
+        connection.execute(
+            select(t.projects.c.id).where(t.projects.c.id == project_id).with_for_update()
+        )
+        check(_project(connection.execute(_projects().where(t.projects.c.id == project_id)).one()))
     values: dict[str, Any] = {}
     if settings is not None:
         values["settings"] = settings.to_dict()
