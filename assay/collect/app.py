@@ -25,7 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import assay
 from assay.collect.limits import BodyLimit, Limiter, TooOftenError
 from assay.collect.pages import page
-from assay.collect.routes import account, api, manage, review, work
+from assay.collect.routes import account, api, manage, oidc, review, work
+from assay.collect.routes.oidc import Oidc, OidcSettings
 from assay.collect.routing import RefusedError, Route, guarded
 from assay.collect.webhooks import Sender
 from assay.errors import AssayError, StoreFullError, StoreUnavailableError
@@ -36,7 +37,7 @@ from assay.store.store import PreferenceStore
 log = logging.getLogger("assay.collect")
 
 ROUTES: tuple[Route, ...] = (
-    *account.ROUTES, *work.ROUTES, *manage.ROUTES, *review.ROUTES, *api.ROUTES,
+    *account.ROUTES, *oidc.ROUTES, *work.ROUTES, *manage.ROUTES, *review.ROUTES, *api.ROUTES,
 )  # fmt: skip
 UPLOADS = ("/import",)
 """Ends of the paths that take large bodies."""
@@ -48,7 +49,8 @@ CONTENT_POLICY = (
 HEADERS = {
     "Content-Security-Policy": CONTENT_POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # not no-referrer: browsers would send "Origin: null" with our own forms
+    "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -67,6 +69,8 @@ class CollectSettings:
     """Whether people reach it by https, so that cookies are for https alone."""
     open_registration: bool = False
     """Whether whoever finds the site may make an account, without a role in any project."""
+    oidc: OidcSettings | None = None
+    """The OpenID provider that people may sign in by."""
     webhook_hosts: tuple[str, ...] = ()
     """Hosts of the team's own network that webhooks may name; all others must be public."""
 
@@ -84,6 +88,8 @@ def make_app(
     app.openapi = partial(api.openapi, app, app.openapi)  # type: ignore[method-assign]
     app.state.store, app.state.settings = store, settings or CollectSettings()
     app.state.limiter = Limiter()
+    provider = app.state.settings.oidc
+    app.state.oidc = None if provider is None else Oidc(provider)
     for route in routes:
         app.router.add_api_route(
             route.path,

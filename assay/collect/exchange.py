@@ -54,7 +54,8 @@ def take_in(
     Raises:
         AssayError: If it cannot be read; nothing is kept.
     """
-    with received(file, name) as path:
+    suffixes = import_module("assay.store.incoming").SUFFIXES
+    with received(file, name, suffixes) as path:
         return import_file(
             store, project_id, path, source=shown_name(name), format=format, purpose=purpose,
             actor_id=actor_id,
@@ -69,6 +70,7 @@ def import_file(
     source: str,
     format: str = "",
     purpose: str = "work",
+    overlap: int | None = None,
     actor_id: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Imported:
@@ -84,10 +86,12 @@ def import_file(
             f"The format must be one of {', '.join(formats_in())}, not {format[:60]!r}."
         )
     incoming: Any = import_module("assay.store.incoming")
-    rows = incoming.new_comparisons(path, format=format or None, purpose=purpose)
+    rows = incoming.new_comparisons(
+        path, format=format or "auto", purpose=purpose, overlap=overlap, name=source
+    )
     return store.add_comparisons(
-        project_id, rows, source=source, format=format or "found", actor_id=actor_id,
-        progress=progress,
+        project_id, rows, source=source, format=format or "auto", actor_id=actor_id,
+        counts=rows.counts, progress=progress,
     )  # fmt: skip
 
 

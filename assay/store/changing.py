@@ -1,5 +1,5 @@
-"""What those who run a project change in it: a comparison's quota, its turn, whether it is given
-out; webhooks.
+"""What those who run a project change in a comparison: its quota, its turn, whether it is given out
+again.
 
 Functions here run inside a transaction of the store.
 """
@@ -7,35 +7,15 @@ Functions here run inside a transaction of the store.
 from __future__ import annotations
 
 import math
-import secrets
-from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, Row, and_, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from assay.errors import ConfigError, StoreError
 from assay.store import tables as t
-from assay.store.database import now_ms
 from assay.store.events import record_event
-from assay.store.ids import new_id
 
 MOST_OVERLAP = 100
-
-
-def withdraw(
-    connection: Connection, project_id: str, comparison_id: str, actor_id: str | None = None
-) -> None:
-    """Give a comparison out no more. Who has it open may finish: the judgment is kept as surplus.
-
-    Raises:
-        StoreError: If the project has no such comparison.
-    """
-    row = _comparison(connection, project_id, comparison_id)
-    _slots_gone(connection, row.id)
-    _set(connection, row.id, is_withdrawn=True)
-    record_event(connection, "comparison.withdrawn", row.id, actor_id=actor_id,
-                 project_id=project_id)  # fmt: skip
 
 
 def restore(
@@ -134,14 +114,6 @@ def _set(connection: Connection, comparison_id: str, **values: Any) -> None:
     )
 
 
-def _slots_gone(connection: Connection, comparison_id: str) -> None:
-    connection.execute(
-        delete(t.slots).where(
-            t.slots.c.comparison_id == comparison_id, t.slots.c.judgment_id.is_(None)
-        )
-    )
-
-
 def _fewer_slots(connection: Connection, comparison_id: str, most: int) -> None:
     slot = t.slots.c
     rows = connection.execute(
@@ -170,53 +142,3 @@ def _make_slots(connection: Connection, comparison: Row[Any], wanted: int) -> No
     ]  # fmt: skip
     if rows:
         connection.execute(insert(t.slots), rows)
-
-
-# --- webhooks -------------------------------------------------------------------------------------
-
-
-def add_webhook(
-    connection: Connection,
-    project_id: str,
-    url: str,
-    actions: Sequence[str] = (),
-    actor_id: str | None = None,
-) -> tuple[str, str]:
-    """A new webhook: its id, and the secret that signs what it is sent, which is shown once.
-
-    Raises:
-        ConfigError: If the address is no http or https address.
-    """
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
-    except ValueError:
-        good = False
-    if not good or len(url) > 2000 or not url.isprintable() or " " in url:
-        raise ConfigError(
-            f"A webhook's address must be http:// or https:// with a host, not {url[:80]!r}."
-        )
-    identity, secret = new_id(), secrets.token_urlsafe(32)
-    connection.execute(
-        insert(t.webhooks).values(
-            id=identity, project_id=project_id, url=url, secret=secret, actions=list(actions),
-            is_active=True, created=now_ms(),
-        )
-    )  # fmt: skip
-    record_event(connection, "webhook.added", identity, actor_id=actor_id, project_id=project_id,
-                 detail={"host": parts.hostname})  # fmt: skip
-    return identity, secret
-
-
-def remove_webhook(
-    connection: Connection, project_id: str, webhook_id: str, actor_id: str | None = None
-) -> bool:
-    """Tell an address no more; whether it was one of the project's."""
-    mine = and_(t.webhooks.c.id == webhook_id, t.webhooks.c.project_id == project_id)
-    if connection.scalar(select(t.webhooks.c.id).where(mine)) is None:
-        return False
-    connection.execute(delete(t.deliveries).where(t.deliveries.c.webhook_id == webhook_id))
-    connection.execute(delete(t.webhooks).where(mine))
-    record_event(connection, "webhook.removed", webhook_id, actor_id=actor_id,
-                 project_id=project_id)  # fmt: skip
-    return True

@@ -1,4 +1,4 @@
-"""Lists for those who run a project: comparisons, imports, people, members, the record, webhooks.
+"""Lists for those who run a project: comparisons, imports, people, members, the record.
 
 Every list goes on from a key, the last one shown, so that the hundredth page costs what the first
 does; one row more than asked for says whether there is another page. Functions here run inside a
@@ -120,21 +120,19 @@ class ImportLine:
     created: int
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
-    """An address that is told of events; never its secret."""
-
-    id: str
-    url: str
-    actions: tuple[str, ...]
-    is_active: bool
-    created: int
-
-
 def has_project(connection: Connection, project_id: str) -> bool:
     """Whether there is such a project."""
     found = connection.scalar(select(t.projects.c.id).where(t.projects.c.id == project_id))
     return found is not None
+
+
+def has_site_admin(connection: Connection, with_password: bool = False) -> bool:
+    """Whether an active person may do everything, and, where asked for, comes in by a password."""
+    a = t.annotators.c
+    query = select(a.id).where(a.is_site_admin, a.is_active).limit(1)
+    if with_password:
+        query = query.where(a.password_hash.is_not(None))
+    return connection.scalar(query) is not None
 
 
 # --- comparisons ----------------------------------------------------------------------------------
@@ -299,7 +297,7 @@ def _flags(connection: Connection, comparison_id: str) -> tuple[Flag, ...]:
     return tuple(Flag(row.id, row.name, row.reason, row.at, row.resolved) for row in rows)
 
 
-# --- people, imports, webhooks --------------------------------------------------------------------
+# --- people and imports --------------------------------------------------------------------------
 
 
 def people(
@@ -307,9 +305,11 @@ def people(
 ) -> Page[Annotator]:
     """People by name, after a name; those whose name holds some letters."""
     name = func.lower(t.annotators.c.name)
-    query = select(t.annotators).where(name > after.lower()).order_by(name)
+    # the database's own lower(): SQLite's leaves letters alone that are not ASCII
+    query = select(t.annotators).where(name > func.lower(after)).order_by(name)
     if like:
-        query = query.where(name.contains(like.lower(), autoescape=True))
+        held = "".join(f"/{c}" if c in "/%_" else c for c in like)
+        query = query.where(name.like(func.lower(f"%{held}%"), escape="/"))
     rows = list(connection.execute(query.limit(limit + 1)))
     found = [_annotator(row) for row in rows[:limit]]
     return Page(found, found[-1].name if len(rows) > limit else None)
@@ -324,7 +324,7 @@ def members(
         connection.execute(
             select(t.annotators, m.c.role, m.c.state)
             .join(m, m.c.annotator_id == t.annotators.c.id)
-            .where(m.c.project_id == project_id, name > after.lower())
+            .where(m.c.project_id == project_id, name > func.lower(after))
             .order_by(name)
             .limit(limit + 1)
         )
@@ -366,15 +366,6 @@ def imports(
         for row in rows[:limit]
     ]
     return Page(found, found[-1].id if len(rows) > limit else None)
-
-
-def webhooks(connection: Connection, project_id: str) -> list[Webhook]:
-    """Webhooks of a project, the oldest first."""
-    w = t.webhooks
-    rows = connection.execute(select(w).where(w.c.project_id == project_id).order_by(w.c.id))
-    return [
-        Webhook(row.id, row.url, tuple(row.actions), row.is_active, row.created) for row in rows
-    ]
 
 
 # --- the record -----------------------------------------------------------------------------------

@@ -15,8 +15,10 @@ from assay.collect import exchange
 from assay.collect.asked import Form, file_of, limit, project_of, store_of, texts, viewer_of
 from assay.collect.pages import page
 from assay.collect.routing import Policy, RefusedError, Route, hidden
+from assay.collect.webhooks import checked_url
 from assay.errors import AssayError, ConfigError, StoreError, StoreUnavailableError
-from assay.store import changing, listing
+from assay.store import changing, listing, webhooks
+from assay.store import comparisons as stored
 from assay.store.events import verify_chain
 from assay.store.listing import Filter, State
 from assay.store.records import Purpose
@@ -160,9 +162,14 @@ def said(answer: Mapping[str, Any], numbers: Mapping[str, int]) -> str:
 
 def withdraw(request: Request, comparison_id: str, withdrawn: Text = "") -> Response:
     """Give a comparison out no more, or again."""
-    work = changing.withdraw if withdrawn == "on" else changing.restore
-    done = "withdrawn" if withdrawn == "on" else "restored"
-    return _changed(request, comparison_id, done, work)
+    if withdrawn != "on":
+        return _changed(request, comparison_id, "restored", changing.restore)
+    project, viewer = project_of(request), viewer_of(request)
+    if not store_of(request).write(stored.withdraw, project.id, comparison_id, viewer.id):
+        raise hidden()
+    return RedirectResponse(
+        f"/projects/{project.id}/comparisons/{comparison_id}?done=withdrawn", 303
+    )
 
 
 def set_overlap(request: Request, comparison_id: str, overlap: Text) -> Response:
@@ -240,7 +247,7 @@ def events_file(request: Request) -> Response:
 # --- webhooks -------------------------------------------------------------------------------------
 
 
-def webhooks(request: Request) -> Response:
+def webhooks_form(request: Request) -> Response:
     """Addresses that are told of what happens."""
     return _webhooks_page(request)
 
@@ -249,11 +256,12 @@ def add_webhook(request: Request, form: Form) -> Response:
     """Another address; the secret that signs what it is sent is shown this once."""
     project, typed = project_of(request), texts(form)
     actions = [a for a in ACTIONS if a in form.getlist("action")]
+    url = typed.get("url", "").strip()
     try:
+        checked_url(url, request.app.state.settings.webhook_hosts)
         _, secret = store_of(request).write(
-            changing.add_webhook, project.id, typed.get("url", "").strip(), actions,
-            viewer_of(request).id,
-        )  # fmt: skip
+            webhooks.add_webhook, project.id, url, actions, viewer_of(request).id
+        )
     except ConfigError as error:
         return _webhooks_page(request, 422, error=str(error), typed=typed, ticked=actions)
     return _webhooks_page(request, secret=secret)
@@ -263,7 +271,7 @@ def remove_webhook(request: Request, webhook_id: str) -> Response:
     """Tell an address no more."""
     project = project_of(request)
     if not store_of(request).write(
-        changing.remove_webhook, project.id, webhook_id, viewer_of(request).id
+        webhooks.remove_webhook, project.id, webhook_id, viewer_of(request).id
     ):
         raise hidden()
     return RedirectResponse(f"/projects/{project.id}/webhooks?done=removed", 303)
@@ -281,7 +289,7 @@ def _webhooks_page(
     return page(
         request, "manage_webhooks.html", status, project=project, actions=ACTIONS, error=error,
         secret=secret, typed=typed or {}, ticked=ticked or [], done=_done(request),
-        webhooks=store_of(request).read(listing.webhooks, project.id),
+        hooks=store_of(request).read(webhooks.webhooks, project.id),
     )  # fmt: skip
 
 
@@ -304,7 +312,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_PROJECT}/events", events, Policy.PROJECT_ADMIN),
     Route("POST", f"{_PROJECT}/events/verify", verify, Policy.PROJECT_ADMIN),
     Route("GET", f"{_PROJECT}/events.jsonl", events_file, Policy.PROJECT_ADMIN),
-    Route("GET", f"{_PROJECT}/webhooks", webhooks, Policy.PROJECT_ADMIN),
+    Route("GET", f"{_PROJECT}/webhooks", webhooks_form, Policy.PROJECT_ADMIN),
     Route("POST", f"{_PROJECT}/webhooks", add_webhook, Policy.PROJECT_ADMIN),
     Route("POST", f"{_PROJECT}/webhooks/{{webhook_id}}/remove", remove_webhook,
           Policy.PROJECT_ADMIN),
