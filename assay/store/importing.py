@@ -361,9 +361,10 @@ class _Writer:
             out["judgments"].append({
                 "id": new_id(), "comparison_id": comparison_id, "project_id": None,
                 "annotator": said.annotator or f"imported {at + 1}", "source": said.source,
-                "answer": named(said.answer, ids), "shown": shown, "surplus": False,
-                "started": submitted - said.active_ms, "submitted": submitted,
-                "active_ms": said.active_ms,
+                "answer": named(said.answer, ids), "shown": shown, "surplus": said.surplus,
+                "started": submitted - said.active_ms if said.started is None else said.started,
+                "submitted": submitted, "active_ms": said.active_ms,
+                "withdrawn": said.withdrawn,
             })  # fmt: skip
             self.counts["judgments"] += 1
 
