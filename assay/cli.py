@@ -34,6 +34,7 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "quickstart": Verb("assay.configs:Quickstart", "assay.quickstart:run"),
     "audit": Verb("assay.configs:Audit", "assay.auditor:run"),
+    "collect": Verb("assay.configs:Collect", "assay.collect.run:run"),
     "train reward": Verb("assay.configs:TrainReward", "assay.train.run:run"),
     "train ensemble": Verb("assay.configs:TrainEnsemble", "assay.train.ensemble_run:run"),
     "train process": Verb("assay.configs:TrainProcess", "assay.train.process_run:run"),

@@ -944,6 +944,49 @@ class Quickstart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Collect:
+    """Serve the annotation site over a preference store; a link is printed."""
+
+    db: str = "prefs.db"
+    """The store: a path (SQLite) or postgresql://user@host/name. It is made when missing."""
+    import_: str | None = field(default=None, metadata={"key": "import"})
+    """Comparisons to import into a project made for them: a file, a directory, or a hub name. A
+    project that was imported into before is left as it is."""
+    project: str | None = None
+    """The name of that project. Default: the file's."""
+    format: str | None = None
+    """The format of the file. Default: found out."""
+    overlap: int = 1
+    """Judgments wanted of each comparison, of different annotators."""
+    preset: str = "helpsteer"
+    """The scale on which one of two responses is called better: binary, llama2, helpsteer, bai8,
+    arena, arena6 or slider."""
+    host: str = "127.0.0.1"
+    """The address to serve at. Any but this machine's own needs an admin with a password."""
+    port: int = 8420
+    """The port to serve at; 0: any that is free."""
+    https: bool = False
+    """Whether people reach it by https, through a proxy: cookies are then for https alone."""
+    behind_proxy: bool = False
+    """Believe what a proxy on this machine says of who asks (X-Forwarded-For, -Proto)."""
+    session_hours: float = 12.0
+    """How long one stays signed in."""
+    open_registration: bool = False
+    """Whether whoever the OpenID provider vouches for gets an account, without a role anywhere."""
+    oidc_issuer: str | None = None
+    """The address of an OpenID provider to sign in by. Default: $ASSAY_OIDC_ISSUER, or none."""
+    oidc_client: str | None = None
+    """This site's client id there. Default: $ASSAY_OIDC_CLIENT."""
+    oidc_secret_file: Path | None = None
+    """A file with its secret. Default: $ASSAY_OIDC_SECRET_FILE, or the secret itself in
+    $ASSAY_OIDC_SECRET."""
+    oidc_name: str = "OpenID"
+    """What the button calls the provider."""
+    webhook_hosts: tuple[str, ...] = ()
+    """Hosts of your own network that webhooks may name; all others must be public."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShowConfig:
     """Print the commented TOML of all defaults of a verb."""
 

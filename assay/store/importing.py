@@ -405,9 +405,10 @@ class _Writer:
             out["judgments"].append({
                 "id": new_id(), "comparison_id": comparison_id, "project_id": None,
                 "annotator": _annotator(said, at), "source": said.source,
-                "answer": named(said.answer, ids, where), "surplus": False,
+                "answer": named(said.answer, ids, where), "surplus": said.surplus,
                 "shown": [_named(i, ids, where) for i in said.shown] if said.shown else ids,
-                "started": submitted - active_ms, "submitted": submitted, "active_ms": active_ms,
+                "started": submitted - active_ms if said.started is None else said.started,
+                "submitted": submitted, "active_ms": active_ms, "withdrawn": said.withdrawn,
             })  # fmt: skip
             self.counts["judgments"] += 1
 

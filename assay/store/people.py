@@ -111,6 +111,15 @@ def _free_name(connection: Connection, name: str, annotator_id: str = "") -> str
     return name
 
 
+def add_first_admin(connection: Connection, name: str, password_hash: str) -> str | None:
+    """The site's first admin; None where there is one already. Two at once make one."""
+    # of PostgreSQL: whoever comes second waits here, and then sees the first
+    connection.execute(select(t.chain.c.seq).with_for_update())
+    if connection.scalar(select(t.annotators.c.id).where(t.annotators.c.is_site_admin).limit(1)):
+        return None
+    return add_annotator(connection, name, password_hash=password_hash, is_site_admin=True)
+
+
 def checked_name(name: str, what: str) -> str:
     """A name without space around it.
 
@@ -190,6 +199,7 @@ def change_annotator(
     )
     if values.get("is_active") is False or "password_hash" in values:
         connection.execute(delete(t.sessions).where(t.sessions.c.annotator_id == annotator_id))
+        connection.execute(delete(t.invites).where(t.invites.c.annotator_id == annotator_id))
     if values.get("is_active") is False:
         connection.execute(delete(t.api_tokens).where(t.api_tokens.c.annotator_id == annotator_id))
     if set(values) - {"settings"}:
@@ -256,6 +266,56 @@ def members(connection: Connection, project_id: str) -> list[Member]:
         .order_by(func.lower(t.annotators.c.name))
     )
     return [Member(row.id, row.name, cast("Role", row.role), row.state) for row in rows]
+
+
+# --- invitations ----------------------------------------------------------------------------------
+
+
+def invite(
+    connection: Connection, annotator_id: str, hours: float, actor_id: str | None = None
+) -> str:
+    """The secret of a link by which a person sets their password, once. Earlier ones are void.
+
+    Raises:
+        StoreError: If there is no such person, or they are inactive.
+    """
+    person = annotator(connection, annotator_id)
+    if person is None or not person.is_active:
+        raise StoreError("There is no such annotator, or the account is not active.")
+    secret, now = secrets.token_urlsafe(32), now_ms()
+    of_them = t.invites.c.annotator_id == annotator_id
+    connection.execute(delete(t.invites).where(of_them | (t.invites.c.expires < now)))
+    connection.execute(
+        insert(t.invites).values(
+            digest=digest_of(secret), annotator_id=annotator_id, created=now,
+            expires=now + round(hours * 3_600_000),
+        )
+    )  # fmt: skip
+    record_event(connection, "annotator.invited", annotator_id, actor_id=actor_id)
+    return secret
+
+
+def invited(connection: Connection, secret: str) -> Annotator | None:
+    """Who a link is for; None where it is unknown, used or over, or of somebody inactive."""
+    row = connection.execute(
+        select(t.annotators)
+        .join(t.invites, t.invites.c.annotator_id == t.annotators.c.id)
+        .where(
+            t.invites.c.digest == digest_of(secret), t.invites.c.expires >= now_ms(),
+            t.annotators.c.is_active,
+        )
+    ).one_or_none()  # fmt: skip
+    return _annotator(row) if row else None
+
+
+def accept_invite(connection: Connection, secret: str, values: Mapping[str, Any]) -> str | None:
+    """Use a link up for a ``password_hash`` or a ``subject``; whose it was, or None."""
+    gone = delete(t.invites).where(t.invites.c.digest == digest_of(secret))
+    person = invited(connection, secret)
+    if person is None or not connection.execute(gone).rowcount:
+        return None
+    change_annotator(connection, person.id, values, person.id)
+    return person.id
 
 
 # --- sessions and tokens --------------------------------------------------------------------------

@@ -214,6 +214,10 @@ class NewJudgment:
     shown: tuple[int, ...] | None = None
     submitted: int | None = None
     active_ms: int = 0
+    started: int | None = None
+    """Default: ``active_ms`` before it was submitted."""
+    surplus: bool = False
+    withdrawn: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

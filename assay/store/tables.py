@@ -109,6 +109,15 @@ sessions = Table(
     Column("expires", Time, nullable=False),
 )
 
+invites = Table(
+    "invite",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("annotator_id", Id, ForeignKey("annotator.id"), nullable=False, index=True),
+    Column("created", Time, nullable=False),
+    Column("expires", Time, nullable=False),
+)
+
 rubrics = Table(
     "rubric",
     metadata,
@@ -142,7 +151,9 @@ responses = Table(
     Column("author_id", Id, ForeignKey("annotator.id")),  # who wrote it does not judge it
     Column("leak", Text),  # words by which the response may give its model away
     Column("provenance", Json, nullable=False),
-)
+    Index("ix_response_leak", "id",
+          sqlite_where=text("leak IS NOT NULL"), postgresql_where=text("leak IS NOT NULL")),
+)  # fmt: skip
 
 imports = Table(
     "import",
@@ -296,12 +307,13 @@ events = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("at", Time, nullable=False),
     Column("actor_id", Id),
-    Column("project_id", Id, index=True),
+    Column("project_id", Id),
     Column("action", String(40), nullable=False),
     Column("subject", Text, nullable=False, server_default=""),
     Column("detail", Json, nullable=False),
     Column("previous", String(64), nullable=False),
     Column("digest", String(64), nullable=False, unique=True),
+    Index("ix_event_project_id_seq", "project_id", "seq"),
 )
 
 chain = Table(
