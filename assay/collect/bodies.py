@@ -365,6 +365,7 @@ class AnswerIn(Body):
     rationale: Annotated[
         str | None, Field(max_length=20_000), AfterValidator(lambda x: x and _storable(x))
     ] = None
+    origin: Json | None = Field(None, description="What another place called it, kept as it is.")
 
 
 class JudgmentIn(Body):
@@ -375,8 +376,11 @@ class JudgmentIn(Body):
                          AfterValidator(_storable)] | None = None  # fmt: skip
     source: Literal["imported", "model", "verifier"] = "imported"
     shown: list[Number] | None = Field(None, max_length=26)
+    started: int | None = Field(None, ge=0, le=MOST_MS)
     submitted: int | None = Field(None, ge=0, le=MOST_MS)
+    withdrawn: int | None = Field(None, ge=0, le=MOST_MS)
     active_ms: int = Field(0, ge=0, le=_INT32)
+    surplus: bool = False
 
 
 class ComparisonIn(Body):
@@ -416,9 +420,6 @@ class ComparisonIn(Body):
                     f"{where}, judgment {at + 1}: 'shown' must name each of the {count} responses "
                     f"once, not {said.shown}."
                 )
-        names = [(s.annotator or f"imported {i + 1}").lower() for i, s in enumerate(self.judgments)]
-        if len(set(names)) < len(names):
-            raise DataError(f"{where}: an annotator has one judgment of a comparison, not two.")
         return NewComparison(
             prompt=_messages(self.prompt, "user"),
             responses=tuple(map(_response, self.responses)),
@@ -440,6 +441,7 @@ class ComparisonIn(Body):
         return NewJudgment(
             answer, said.annotator or None, said.source,
             tuple(said.shown) if said.shown is not None else None, said.submitted, said.active_ms,
+            started=said.started, withdrawn=said.withdrawn, surplus=said.surplus,
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -108,7 +108,7 @@ class CollectClient:
     def __repr__(self) -> str:
         return f"CollectClient({self.url!r})"
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> CollectClient:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -503,5 +503,6 @@ def _judgment(said: NewJudgment) -> dict[str, Any]:
     return _given(
         answer=dict(said.answer), annotator=said.annotator, source=said.source,
         shown=list(said.shown) if said.shown is not None else None, submitted=said.submitted,
-        active_ms=said.active_ms or None,
+        active_ms=said.active_ms or None, started=said.started, withdrawn=said.withdrawn,
+        surplus=said.surplus or None,
     )  # fmt: skip

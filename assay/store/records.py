@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, TypeVar
 
 from assay.errors import ConfigError
 from assay.store.presets import PRESETS
@@ -20,11 +20,14 @@ StepMode = Literal["per-step", "first-error"]
 STANDARD_DIMENSIONS = ("factual accuracy", "instruction following", "safety", "helpfulness")
 
 
+S = TypeVar("S", bound="_Settings")
+
+
 class _Settings:
     """From JSON, refusing what is unknown."""
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+    def from_dict(cls: type[S], value: Mapping[str, Any]) -> S:
         """The settings; unknown names raise.
 
         Raises:
@@ -137,7 +140,7 @@ class ProjectSettings(_Settings):
 
     overlap: int = 1
     """Judgments that are wanted of each comparison, of different annotators."""
-    lease_minutes: float = 30.0
+    lease_minutes: int | float = 30.0
     """How long a comparison is kept for the one who opened it; the page extends it."""
     prefetch: int = 3
     """Comparisons that an annotator's page may hold at a time: the one shown, and those to go on
@@ -148,9 +151,9 @@ class ProjectSettings(_Settings):
     """One in so many comparisons is one whose answer is known."""
     attention_every: int | None = None
     """One in so many is an attention check."""
-    screening_share: float = 0.7
+    screening_share: int | float = 0.7
     """Share of the screening comparisons to be answered as expected before work is given."""
-    gold_share: float | None = None
+    gold_share: int | float | None = None
     """Share of the last twenty gold and attention items that must be right; below it an annotator
     is blocked until a reviewer says otherwise."""
     shuffle: bool = True
@@ -171,7 +174,7 @@ class ProjectSettings(_Settings):
             ok = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
             _check(ok or (none and value is None), name, f"{least:,} to {most:,}", value)
 
-        def real(name: str, least: float, most: float, none: bool = False) -> None:
+        def real(name: str, least: int | float, most: int | float, none: bool = False) -> None:
             value = getattr(self, name)
             ok = isinstance(value, int | float) and not isinstance(value, bool)
             ok = ok and math.isfinite(value) and least <= value <= most
