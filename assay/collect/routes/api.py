@@ -25,7 +25,7 @@ from starlette.background import BackgroundTask
 from assay.collect import bodies as b
 from assay.collect.routing import Policy, RefusedError, Route, Viewer
 from assay.collect.webhooks import checked_url
-from assay.errors import AssayError, ConfigError, StoreUnavailableError
+from assay.errors import AssayError, ConfigError
 from assay.store import comparisons as stored
 from assay.store import people, webhooks
 from assay.store.importing import ImportBusyError
@@ -466,13 +466,8 @@ def _not_found(what: str) -> RefusedError:
 
 
 def _project(request: Request, project_id: str) -> Project:
-    """A project that the policy let through: a site admin may name one that is not there."""
-    try:
-        return _store(request).project(project_id)
-    except StoreUnavailableError:
-        raise
-    except AssayError:
-        raise _not_found("project") from None
+    """The project that the policy let through."""
+    return _store(request).project(project_id)
 
 
 # --- the document ---------------------------------------------------------------------------------
