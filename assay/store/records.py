@@ -48,9 +48,14 @@ class _Settings:
         if missing:
             raise ConfigError(f"{cls.__name__} lacks {', '.join(map(repr, missing))}.")
         try:
-            return cls(**value)
+            return cls(**cls.parsed(value))
         except TypeError as error:
             raise ConfigError(f"{cls.__name__} is not what was wanted: {error}.") from None
+
+    @classmethod
+    def parsed(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Fields from JSON, which knows lists alone."""
+        return {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -114,6 +119,17 @@ class Rubric(_Settings):
     """per-step: every step is good, neutral or bad. first-error: only the first bad one is named,
     the steps before it are good and those after it are not judged."""
 
+    @classmethod
+    def parsed(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Fields from JSON, with its dimensions."""
+        found = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
+        if isinstance(found.get("dimensions"), tuple):
+            found["dimensions"] = tuple(
+                d if isinstance(d, Dimension) else Dimension.from_dict(d)
+                for d in found["dimensions"]
+            )
+        return found
+
     def __post_init__(self) -> None:
         _check_text(self.question, "The question", 500, empty=False)
         _check_text(self.instructions, "The instructions", 100_000)
@@ -122,16 +138,11 @@ class Rubric(_Settings):
                "off, optional or required", self.rationale)  # fmt: skip
         _check(self.step_mode in ("per-step", "first-error"), "step_mode",
                "per-step or first-error", self.step_mode)  # fmt: skip
-        dimensions = tuple(
-            d if isinstance(d, Dimension) else Dimension.from_dict(d) for d in self.dimensions
-        )
-        names = [d.name for d in dimensions]
+        names = [d.name for d in self.dimensions]
         _check(len(set(names)) == len(names), "Dimensions", "named apart", names)
         _check(len(names) <= 20, "Dimensions", "at most 20", len(names))
         for reason in self.reasons:
             _check_text(reason, "A reason", 80, empty=False)
-        object.__setattr__(self, "dimensions", dimensions)
-        object.__setattr__(self, "reasons", tuple(self.reasons))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
