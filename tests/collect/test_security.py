@@ -441,7 +441,8 @@ def test_the_name_of_an_upload_is_never_a_path(tmp_path, name):
                                   "..%5capp.py", "%2fetc%2fpasswd", "/etc/passwd", "%00", "."])  # fmt: skip
 def test_static_files_are_those_of_the_folder(site, path):
     answer = site.as_(None).get(f"/static/{path}")
-    assert answer.status_code in (404, 405)
+    assert answer.status_code in (307, 404, 405)
+    assert answer.headers.get("location", "http://127.0.0.1/").startswith("http://127.0.0.1/")
     assert "import" not in answer.text
 
 
@@ -603,7 +604,7 @@ def test_every_answer_has_our_headers_errors_too(tmp_path):
         for method, path, status in (
             ("GET", "/fails", 500), ("GET", "/api/fails", 500), ("GET", "/none", 404),
             ("GET", "/mine", 303), ("POST", "/fails", 405), ("GET", "/static/assay.css", 200),
-            ("GET", "/static/none.css", 404), ("GET", "/api/openapi.json", 200),
+            ("GET", "/static/none.css", 404),
         ):  # fmt: skip
             answer = client.request(method, path)
             assert answer.status_code == status, path
