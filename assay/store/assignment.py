@@ -528,7 +528,7 @@ def _drop_draft(connection: Connection, comparison_id: str, annotator_id: str) -
     )
 
 
-def _checked_int(value: float, name: str) -> int:
+def _checked_int(value: int | float, name: str) -> int:
     """A whole number from 0 that every database holds; what is larger is cut down.
 
     Raises:

@@ -1,18 +1,20 @@
 """One way to open a database, and one way to write to it.
 
 SQLite in WAL mode with ``synchronous = FULL``: what a transaction acknowledged is on the disk. Its
-writers take turns: a lock in the process, ``BEGIN IMMEDIATE`` between processes. On PostgreSQL
-rows are locked, and a transaction that lost a race or its connection is run again.
+writers take turns, in the process in order, and with ``BEGIN IMMEDIATE`` between processes. On
+PostgreSQL rows are locked, and a transaction that lost a race or its connection is run again.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,12 +36,15 @@ from assay.errors import (
 )
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 20
 """How long a writer of SQLite waits for another process."""
 ATTEMPTS = 5
 """Times that a transaction is tried on PostgreSQL."""
 FIRST_WAIT_SECONDS = 0.05
+MOST_TOGETHER = 32
+"""Transactions of SQLite that are committed as one."""
 AWAY_SECONDS = 8.0
 """How long a PostgreSQL that is away is waited for before a request fails."""
 
@@ -75,6 +80,89 @@ def database_url(name: str) -> URL:
     )
 
 
+class _Job:
+    """One transaction that waits for its turn, and what came of it."""
+
+    def __init__(self, work: Callable[[Connection], Any]):
+        self.work = work
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.leads = False
+        self.event = threading.Event()
+
+
+class Writers:
+    """Writers of one SQLite file: in the order they came, and those who wait commit together.
+
+    A commit waits for the disk, and only one can be made at a time. So whoever has the turn runs
+    the work of all who wait, each after the other in one transaction, and commits it once. If any
+    of it fails, nothing of it is kept, and each is run in a transaction of its own.
+    """
+
+    def __init__(self, once: Callable[[Callable[[Connection], Any]], Any]):
+        self._once = once
+        self._lock = threading.Lock()
+        self._is_led = False
+        self._jobs: deque[_Job] = deque()
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """What work gives, when it is committed."""
+        job = _Job(work)
+        with self._lock:
+            self._jobs.append(job)
+            job.leads, self._is_led = not self._is_led, True
+        try:
+            if not job.leads:
+                job.event.wait()
+        except BaseException:  # an interrupt: the turn must not go to one who left
+            with self._lock:
+                if job in self._jobs:
+                    self._jobs.remove(job)
+                if job.leads:
+                    self._hand_over()
+            raise
+        if job.leads:
+            self._lead()
+        if job.error is not None:
+            raise job.error
+        value: T = job.value
+        return value
+
+    def _lead(self) -> None:
+        with self._lock:
+            jobs = [self._jobs.popleft() for _ in range(min(MOST_TOGETHER, len(self._jobs)))]
+        try:
+            self._run(jobs)
+        finally:
+            with self._lock:
+                self._hand_over()
+            for job in jobs:
+                job.event.set()
+
+    def _hand_over(self) -> None:
+        if self._jobs:
+            self._jobs[0].leads = True
+            self._jobs[0].event.set()
+        else:
+            self._is_led = False
+
+    def _run(self, jobs: Sequence[_Job]) -> None:
+        if len(jobs) > 1:
+            try:
+                values = self._once(lambda connection: [job.work(connection) for job in jobs])
+            except Exception:
+                log.debug("a shared transaction failed; each is run by itself", exc_info=True)
+            else:
+                for job, value in zip(jobs, values, strict=True):
+                    job.value = value
+                return
+        for job in jobs:
+            try:
+                job.value = self._once(job.work)
+            except BaseException as error:
+                job.error = error
+
+
 class Database:
     """An engine with transactions that are safe to repeat."""
 
@@ -87,6 +175,7 @@ class Database:
             self._check_folder()
         self._is_memory = self.is_sqlite and self.name == ":memory:"
         self._turn = threading.RLock()
+        self._writers = Writers(self._once)
         self.engine = _sqlite(self.url, self._is_memory) if self.is_sqlite else _postgres(self.url)
         # a reader of SQLite has one state of the data of itself
         self._reader = self.engine if self.is_sqlite else self.engine.execution_options(
@@ -138,7 +227,7 @@ class Database:
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run work in a transaction that commits as it returns, and is undone if it raises.
 
-        On PostgreSQL it may be called again from the start, even after a commit whose answer was
+        It may be called again from the start, on PostgreSQL even after a commit whose answer was
         lost: keep effects inside the database, and let work know its own repeat.
 
         Raises:
@@ -146,9 +235,11 @@ class Database:
             StoreUnavailableError: If the database is away, locked for long or read-only.
         """
         with _translated(self.name):
-            if self.is_sqlite:
+            if self._is_memory:
                 with self._turn:
                     return self._once(work)
+            if self.is_sqlite:
+                return self._writers.run(work)
             return _again(lambda: self._once(work))
 
     def _once(self, work: Callable[[Connection], T]) -> T:

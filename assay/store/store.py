@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Row, func, insert, select, text, update
 
@@ -64,7 +64,7 @@ class PreferenceStore:
         self.database = database
 
     @classmethod
-    def open(cls, name: str | Path, *, create: bool = True) -> Self:
+    def open(cls, name: str | Path, *, create: bool = True) -> PreferenceStore:
         """Open a database, made or brought up to date where need be.
 
         Args:
@@ -94,7 +94,7 @@ class PreferenceStore:
         """Give all connections back."""
         self.database.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> PreferenceStore:
         return self
 
     def __exit__(self, *_: object) -> None:
