@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 from assay.collect.uploads import received, shown_name
 from assay.errors import ConfigError
+from assay.store import exporting, incoming
 from assay.store.importing import Imported
+from assay.store.records import Purpose
 from assay.store.store import PreferenceStore
 from assay.store.tables import PURPOSES
+
+
+FILES = (".jsonl", ".parquet", ".csv")
+"""How the names of files end that can be taken out here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +36,12 @@ class MadeFile:
 
 def formats_in() -> tuple[str, ...]:
     """Names of the formats that can be imported; they are told apart by themselves, too."""
-    return tuple(import_module("assay.store.incoming").FORMATS)
+    return tuple(incoming.FORMATS)
 
 
 def formats_out() -> tuple[str, ...]:
     """Names of the formats that can be taken out."""
-    return tuple(import_module("assay.store.exporting").FORMATS)
+    return tuple(exporting.FORMATS)
 
 
 def take_in(
@@ -54,8 +59,7 @@ def take_in(
     Raises:
         AssayError: If it cannot be read; nothing is kept.
     """
-    suffixes = import_module("assay.store.incoming").SUFFIXES
-    with received(file, name, suffixes) as path:
+    with received(file, name, incoming.SUFFIXES) as path:
         return import_file(
             store, project_id, path, source=shown_name(name), format=format, purpose=purpose,
             actor_id=actor_id,
@@ -85,9 +89,8 @@ def import_file(
         raise ConfigError(
             f"The format must be one of {', '.join(formats_in())}, not {format[:60]!r}."
         )
-    incoming: Any = import_module("assay.store.incoming")
     rows = incoming.new_comparisons(
-        path, format=format or "auto", purpose=purpose, overlap=overlap, name=source
+        path, format=format or "auto", purpose=cast("Purpose", purpose), overlap=overlap, name=source
     )
     return store.add_comparisons(
         project_id, rows, source=source, format=format or "auto", actor_id=actor_id,
@@ -95,20 +98,20 @@ def import_file(
     )  # fmt: skip
 
 
-def take_out(store: PreferenceStore, project_id: str, format: str) -> MadeFile:
+def take_out(store: PreferenceStore, project_id: str, format: str, file: str = "") -> MadeFile:
     """A project's comparisons and judgments as a file.
 
+    Args:
+        file: How its name ends. Default: .csv of the format csv, .jsonl of all others.
+
     Raises:
-        ConfigError: If there is no such format.
+        AssayError: If there is no such format, or it does not fit such a file.
     """
-    if format not in formats_out():
-        raise ConfigError(
-            f"The format must be one of {', '.join(formats_out())}, not {format[:60]!r}."
-        )
-    suffix = {"csv": ".csv", "parquet": ".parquet"}.get(format, ".jsonl")
+    suffix = file or (".csv" if format == "csv" else FILES[0])
+    if suffix not in FILES:
+        raise ConfigError(f"A file must be one of {', '.join(FILES)}, not {suffix[:20]!r}.")
     made = MadeFile(Path(mkdtemp(prefix="assay-export-")) / f"export{suffix}")
     try:
-        exporting: Any = import_module("assay.store.exporting")
         exporting.export(store, project_id, made.path, format)
     except BaseException:
         made.clear()

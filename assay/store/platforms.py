@@ -38,7 +38,10 @@ def _fields(fields: Mapping[str, Any]) -> tuple[str, list[str]]:
             f"and the fields are {', '.join(map(repr, fields)) or 'none'}",
             "missing prompt",
         )
-    sides = [k for k, v in fields.items() if k != asked and v and _RESPONSE_NAME.match(k)]
+    sides = [
+        k for k, v in fields.items()
+        if k != asked and v and _RESPONSE_NAME.match(k) and not k.startswith(asked)
+    ]  # fmt: skip
     if len(sides) < 2:
         raise RowError(
             f"{len(sides)} of the fields {', '.join(map(repr, fields))} are responses; name them "

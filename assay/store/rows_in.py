@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import combinations
 from typing import Any
 
 from assay.formats import rows as training
@@ -455,12 +456,17 @@ def columns(row: Row) -> Parsed:
     responses = [response(said, key) for said, key in zip(sides, keys, strict=True)]
     models = _column_models(row, len(keys), used)
     judgments = [] if len(keys) != 2 else _column_judgments(row, used)
+    if is_conversations:
+        used |= {"question_id", "turn"}
+    extra = beside(row, used)
+    if is_conversations and "id" not in extra and row.get("question_id") is not None:
+        extra["id"] = str(row["question_id"])
     return [
         comparison(
             asked,
             [NewResponse(r, model=m) for r, m in zip(responses, models, strict=True)],
             judgments,
-            extra=beside(row, used),
+            extra=extra,
             tools=_tools(row),
         )
     ]
@@ -606,8 +612,8 @@ def _flat_judgment(row: Row, count: int) -> NewJudgment:
         answer = pair_answer(choice, number(row, "strength", 1.0, low=0.0, high=1.0))
         if row.get("preset") in PRESETS:
             answer |= {"preset": row["preset"], "preset_version": VERSION}
-            if row.get("raw") is not None:
-                answer["raw"] = str(row["raw"])
+        if row.get("raw") is not None:
+            answer["raw"] = str(row["raw"])
     accepted = {
         str(i): row[f"acceptability_{i + 1}"]
         for i in range(count)
@@ -913,8 +919,7 @@ def checked(new: NewComparison) -> NewComparison:
         raise RowError("a solution is one response in steps", "no steps")
     if new.kind == "pair" and count != 2:
         raise RowError(f"a pair has two responses, and the row has {count}", "not a pair")
-    texts = {json.dumps([m.to_dict() for m in r.messages], sort_keys=True) for r in new.responses}
-    if len(texts) < count:
+    if any(a.messages == b.messages for a, b in combinations(new.responses, 2)):
         raise RowError("two of the responses are the same; there is nothing to compare", IDENTICAL)
     standing = [j.annotator.lower() for j in new.judgments if j.annotator and not j.withdrawn]
     if len(set(standing)) < len(standing):
@@ -928,22 +933,25 @@ def checked(new: NewComparison) -> NewComparison:
 
 def _storable(new: NewComparison) -> NewComparison:
     """The comparison with nothing in it that a database cannot hold."""
-    messages = [[m.to_dict() for m in side] for side in
-                (new.prompt, *(r.messages for r in new.responses))]  # fmt: skip
+    sides = (new.prompt, *(r.messages for r in new.responses))
     loose = {
         "extra": new.extra, "tools": new.tools, "expected": new.expected,
         "answers": [j.answer for j in new.judgments],
         "provenance": [r.provenance for r in new.responses],
+        "messages": [m.extra for side in sides for m in side if m.extra],
+        "steps": [r.steps for r in new.responses if r.steps],
+        "models": [r.model for r in new.responses if r.model],
     }  # fmt: skip
     try:
         said = json.dumps(loose, ensure_ascii=False, allow_nan=False, default=_plain)
-        spelled = json.dumps([messages, [r.steps for r in new.responses]], ensure_ascii=False)
-        (said + spelled).encode()
+        said.encode()
     except UnicodeEncodeError as error:
         raise RowError("a field holds half a character", "broken text") from error
     except (ValueError, TypeError, RecursionError) as error:
         raise RowError(f"a field cannot be stored as JSON ({error})", "not JSON") from error
-    if "\\u0000" in said + spelled and _has_zero([loose, messages]):
+    if any("\x00" in m.content for side in sides for m in side) or (
+        "\\u0000" in said and _has_zero(loose)
+    ):
         raise RowError("a text holds the zero character, which no database stores", "zero character")
     made = json.loads(said)
     return replace(

@@ -16,7 +16,7 @@ from assay.collect.asked import Form, file_of, limit, project_of, store_of, text
 from assay.collect.pages import page
 from assay.collect.routing import Policy, RefusedError, Route, hidden
 from assay.collect.webhooks import checked_url
-from assay.errors import AssayError, ConfigError, StoreError, StoreUnavailableError
+from assay.errors import AssayError, ConfigError, StoreError, StoreFullError, StoreUnavailableError
 from assay.store import changing, listing, webhooks
 from assay.store import comparisons as stored
 from assay.store.events import verify_chain
@@ -61,10 +61,14 @@ def download(request: Request) -> Response:
     """A project's comparisons and judgments as a file of a format."""
     project = project_of(request)
     limit(request, "export", 20)
-    name = request.query_params.get("format", "")
+    asked = request.query_params
     try:
-        made = exchange.take_out(store_of(request), project.id, name)
-    except ConfigError as error:
+        made = exchange.take_out(
+            store_of(request), project.id, asked.get("format", ""), asked.get("file", "")
+        )
+    except (StoreUnavailableError, StoreFullError):
+        raise
+    except AssayError as error:
         return _data_page(request, 422, error=str(error))
     return FileResponse(
         made.path, filename=exchange.file_name(project.name, made.path),
@@ -86,7 +90,7 @@ def _data_page(
     return page(
         request, "manage_data.html", status, project=project, imports=found, error=error,
         came=came, typed=typed or {}, purposes=PURPOSES, formats_in=exchange.formats_in(),
-        formats_out=exchange.formats_out(), done=_done(request),
+        formats_out=exchange.formats_out(), files=exchange.FILES, done=_done(request),
     )  # fmt: skip
 
 
