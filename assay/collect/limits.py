@@ -34,7 +34,7 @@ class Limiter:
         self._tries: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def check(self, name: str, who: str, most: int, seconds: float) -> None:
+    def check(self, name: str, who: str, most: int, seconds: int | float) -> None:
         """Count an attempt.
 
         Raises:
