@@ -344,3 +344,20 @@ def test_one_that_is_off_is_told_nothing(hooked):
     assert _sender(site).round() == 0
     assert receiver.seen == []
     assert _states(site, hook)[0].status == "given up: the webhook is off"
+
+
+def test_the_receiver_of_the_documentation_believes_what_is_sent():
+    from pathlib import Path
+
+    page = (Path(__file__).parents[2] / "docs" / "collect.md").read_text("utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    names: dict = {}
+    exec(code, names)
+    at, body = str(now_ms() // 1000), b"{}"
+    headers = {"X-Assay-Timestamp": at, "X-Assay-Signature": sending.signature("s", at, body)}
+    assert names["is_ours"]("s", headers, body)
+    assert not names["is_ours"]("s", headers, b"[]")
+    assert not names["is_ours"]("other", headers, body)
+    old = str(int(at) - 1000)
+    headers = {"X-Assay-Timestamp": old, "X-Assay-Signature": sending.signature("s", old, body)}
+    assert not names["is_ours"]("s", headers, body)
