@@ -52,7 +52,9 @@ def _fields(fields: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def _responses(fields: Mapping[str, Any], sides: Sequence[str], models: Any) -> list[NewResponse]:
-    known = models if isinstance(models, list) and len(models) == len(sides) else [None] * len(sides)
+    known = (
+        models if isinstance(models, list) and len(models) == len(sides) else [None] * len(sides)
+    )
     return [
         NewResponse(
             response(turns(fields[key], key, "assistant"), key),
@@ -461,5 +463,3 @@ def _result(whole: Whole, said: Said) -> list[dict[str, Any]]:
             kind, inner = "choices", {"choices": value if isinstance(value, list) else [value]}
         found.append({"from_name": question, "to_name": "responses", "type": kind, "value": inner})
     return found
-
-

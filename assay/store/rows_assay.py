@@ -76,8 +76,10 @@ def row_out(whole: Whole) -> dict[str, Any]:
 def _is_ours(value: object) -> bool:
     """Whether a field was written by ``row_out``, and is no stranger's of that name."""
     first = value[0] if isinstance(value, list) and value else value
-    return isinstance(first, Mapping) and "annotator" in first and bool(
-        {"submitted", "at"} & set(first)
+    return (
+        isinstance(first, Mapping)
+        and "annotator" in first
+        and bool({"submitted", "at"} & set(first))
     )
 
 
@@ -378,7 +380,9 @@ def expected_in(row: Row, kind: str, count: int, extra: dict[str, Any]) -> dict[
     if not isinstance(value, Mapping):
         raise RowError(f"'expected' is {shown(value)}; wanted an object with 'choice', 'best' or "
                        "'labels'", "bad 'expected'")  # fmt: skip
-    found = {k: value[k] for k in ("labels", "first_error") if k in value} if kind == "steps" else {}
+    found = (
+        {k: value[k] for k in ("labels", "first_error") if k in value} if kind == "steps" else {}
+    )
     for key in ("choice", "best"):
         if key in value and kind != "steps":
             at = value[key]

@@ -159,8 +159,7 @@ def _answered(
     parsed: Comparison, models: Sequence[str | None], judgments: Sequence[NewJudgment], extra: Any
 ) -> NewComparison:
     responses = [
-        NewResponse(said, model=model)
-        for said, model in zip(parsed.responses, models, strict=True)
+        NewResponse(said, model=model) for said, model in zip(parsed.responses, models, strict=True)
     ]
     return comparison(parsed.prompt, responses, judgments, extra=extra, tools=parsed.tools)
 
@@ -497,7 +496,11 @@ def _column_models(row: Row, count: int, used: set[str]) -> list[str | None]:
             found = _models(row, *keys)
             return [None if m and UNKNOWN_MODEL.match(m) else m for m in found]
     listed = row.get("models")
-    if isinstance(listed, list) and len(listed) == count and all(isinstance(m, str) for m in listed):
+    if (
+        isinstance(listed, list)
+        and len(listed) == count
+        and all(isinstance(m, str) for m in listed)
+    ):
         used.add("models")
         return list(listed)
     return [None] * count
@@ -535,7 +538,9 @@ def _column_judgments(row: Row, used: set[str]) -> list[NewJudgment]:
     used |= {k for k in (at, who) if k}
     return [
         NewJudgment(
-            answer, annotator_in(row, who) if who else None, shown=(0, 1),
+            answer,
+            annotator_in(row, who) if who else None,
+            shown=(0, 1),
             submitted=time_ms(row[at]) if at else None,
         )  # fmt: skip
     ]
@@ -952,7 +957,9 @@ def _storable(new: NewComparison) -> NewComparison:
     if any("\x00" in m.content for side in sides for m in side) or (
         "\\u0000" in said and _has_zero(loose)
     ):
-        raise RowError("a text holds the zero character, which no database stores", "zero character")
+        raise RowError(
+            "a text holds the zero character, which no database stores", "zero character"
+        )
     made = json.loads(said)
     return replace(
         new,
