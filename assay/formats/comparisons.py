@@ -235,7 +235,7 @@ def _from_judgments(
 
 
 def judgments_of(row: Row) -> list[Mapping[str, Any]]:
-    """The judgments of an Assay comparison that count: not withdrawn, and not beyond those wanted."""
+    """The judgments of an Assay comparison that count: neither withdrawn nor surplus."""
     judgments = items(row, "judgments")
     for judgment in judgments:
         if not isinstance(judgment, Mapping):

@@ -20,11 +20,12 @@ from assay.formats.archives import Limits, opened_gzip
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
-NUMBERS = frozenset(
-    "probability margin weight preference_strength overall_preference helpfulness correctness "
-    "coherence complexity verbosity score_chosen score_rejected strength rating active_ms place "
-    "overlap winner_model_a winner_model_b winner_tie mistake_index".split()
-)
+NUMBERS = frozenset((
+    "probability", "margin", "weight", "preference_strength", "overall_preference", "helpfulness",
+    "correctness", "coherence", "complexity", "verbosity", "score_chosen", "score_rejected",
+    "strength", "rating", "active_ms", "place", "overlap", "winner_model_a", "winner_model_b",
+    "winner_tie", "mistake_index",
+))  # fmt: skip
 """Columns whose cells are numbers."""
 FLAGS = frozenset(("tie", "label", "correct", "surplus", "is_solution"))
 """Columns whose cells are true or false."""
@@ -55,7 +56,7 @@ def read_delimited(
         DataError: If the file is not text in UTF-8, has no header, or a line has more cells.
     """
     delimiter = "\t" if ".tsv" in path.suffixes else ","
-    raw = opened_gzip(path, limits) if path.suffix == ".gz" else path.open("rb")
+    raw: Any = opened_gzip(path, limits) if path.suffix == ".gz" else path.open("rb")
     csv.field_size_limit(_MOST_CELL)
     number = 0
     with raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:

@@ -304,8 +304,8 @@ def _write(path: Path, temporary: Path, export_: Export, choices: Choices) -> in
     rows = export_.rows()
     if path.suffix in (".csv", ".tsv"):
         delimiter = "\t" if path.suffix == ".tsv" else ","
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            return _write_table(file, rows, export_, choices, delimiter)
+        with temporary.open("w", encoding="utf-8", newline="") as table:
+            return _write_table(table, rows, export_, choices, delimiter)
     if path.suffix == ".parquet":
         return _write_parquet(temporary, rows, path)
     is_array = path.suffix == ".json"
@@ -342,8 +342,9 @@ def _write_table(
     writer = csv.writer(file, delimiter=delimiter, lineterminator="\r\n")
     writer.writerow(columns)
     count = 0
-    for count, row in enumerate(rows, start=1):
+    for row in rows:
         writer.writerow([_cell(row.get(key), choices.formulas == "guard") for key in columns])
+        count += 1
     return count
 
 
@@ -438,8 +439,8 @@ def _spelled(row: Any, top: bool = True) -> Any:
 
 
 _KNOWN = frozenset((
-    "id", "subset", "kind", "purpose", "expected", "overlap", "place", "language", "prompt", "tools",
-    "responses", "judgments", "decision", "flags", "extra", "chosen", "rejected", "probability",
+    "id", "subset", "kind", "purpose", "expected", "overlap", "place", "language", "prompt",
+    "tools", "responses", "judgments", "decision", "flags", "extra", "chosen", "rejected", "probability",
     "margin", "weight", "annotator", "first_shown", "chosen_model", "rejected_model", "completion",
     "label", "model", "source", "instruction", "models", "completions", "domain", "context",
     "response1", "response2", "model_1", "model_2", "overall_preference", "individual_preference",

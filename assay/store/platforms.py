@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assay.formats.fields import Row, RowError, name, response, shown, turns
+from assay.formats.fields import Row, RowError, response, shown, turns
 from assay.formats.prompts import KEYS as PROMPT_KEYS
 from assay.formats.prompts import prompt_text
 from assay.store import rows_in as r
-from assay.store.presets import PRESETS
-from assay.store.records import NewComparison, NewJudgment, NewResponse
+from assay.store.presets import PRESETS, VERSION
+from assay.store.records import NewJudgment, NewResponse
 from assay.store.rows_assay import answer_out, iso
 from assay.store.whole import Said, Whole, Written
 
@@ -134,7 +134,7 @@ def _scale(
     preset, _, raw = str(more.get("strength") or "").partition(":")
     point = PRESETS[preset].point(raw) if preset in PRESETS and raw else None
     if point is not None:
-        return {"strength": point.strength, "preset": preset, "preset_version": r.VERSION,
+        return {"strength": point.strength, "preset": preset, "preset_version": VERSION,
                 "raw": raw}  # fmt: skip
     try:
         strength = float(preset)
@@ -177,7 +177,7 @@ def argilla(row: Row) -> r.Parsed:
         if found is not None:
             judgments.append(found)
     identity = row.get("external_id") or row.get("id")
-    extra = {"id": str(identity)} if identity is not None else {}
+    extra: dict[str, Any] = {"id": str(identity)} if identity is not None else {}
     if isinstance(metadata.get("subset"), str):
         extra["subset"] = metadata.pop("subset")
     rest = {k: v for k, v in fields.items() if k not in (asked, *sides)}
@@ -296,10 +296,10 @@ def _questions(whole: Whole, said: Said) -> dict[str, Any]:
         choice = answer["choice"]
         found["preference"] = "tie" if choice is None else f"response-{choice + 1}"
         known = answer.get("preset") in PRESETS and answer.get("raw") is not None
-        scale = f"{answer['preset']}:{answer['raw']}" if known else f"{answer['strength']:g}"
-        if known or answer["strength"] not in (0.0, 1.0) or (choice is not None and
-                                                              answer["strength"] == 0.0):  # fmt: skip
-            found["strength"] = scale if known else repr(float(answer["strength"]))
+        if known:
+            found["strength"] = f"{answer['preset']}:{answer['raw']}"
+        elif answer["strength"] != float(choice is not None):
+            found["strength"] = repr(float(answer["strength"]))
     row = answer_out(answer, len(whole.responses))
     for i, value in enumerate(row.get("acceptability") or (), start=1):
         if value is not None:
@@ -341,7 +341,7 @@ def label_studio(row: Row) -> r.Parsed:
             if found is not None:
                 judgments.append(found)
     identity = data.get("id", row.get("id"))
-    extra = {} if identity is None else {"id": str(identity)}
+    extra: dict[str, Any] = {} if identity is None else {"id": str(identity)}
     if data.get("subset") is not None:
         extra["subset"] = data["subset"]
     rest = {k: v for k, v in data.items()
@@ -443,7 +443,8 @@ _TYPES = {"reasons": "choices", "strength": "choices"}
 
 
 def _result(whole: Whole, said: Said) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
+    inner: dict[str, Any]
     for question, value in _questions(whole, said).items():
         if question == "submitted":
             continue

@@ -144,7 +144,7 @@ def row_in(row: Row) -> r.Parsed:
     judgments = [judgment_in(j, kind, count, at) for at, j in enumerate(judged)]
     if row.get("preferences") is not None and not judgments:
         judgments = _from_preferences(row, count, extra)
-    purpose = row.get("purpose") if row.get("purpose") in PURPOSES else "work"
+    purpose: Any = row.get("purpose") if row.get("purpose") in PURPOSES else "work"
     if row.get("purpose") is not None and row.get("purpose") not in PURPOSES:
         extra["purpose"] = row["purpose"]
     return [
@@ -212,7 +212,7 @@ def _provenance(item: Row, *used: str) -> dict[str, Any]:
 def _solution_in(item: Row, steps: object, key: str) -> NewResponse:
     if not isinstance(steps, list) or not steps:
         raise RowError(f"'{key}' has no steps; a solution has one or more", "no steps")
-    found = []
+    found: list[dict[str, Any]] = []
     for at, step in enumerate(steps, start=1):
         said = step.get("text") if isinstance(step, Mapping) else step
         others = (step.get("alternatives") or []) if isinstance(step, Mapping) else []
@@ -221,10 +221,10 @@ def _solution_in(item: Row, steps: object, key: str) -> NewResponse:
                            f"{shown(said)}", "bad step")  # fmt: skip
         if not isinstance(others, list) or not all(isinstance(o, str) for o in others):
             raise RowError(f"the alternatives to step {at} of '{key}' must be texts", "bad step")
-        found.append({"text": said, **({"alternatives": others} if others else {})})
+        found.append({"text": said} | ({"alternatives": others} if others else {}))
     messages = (
         turns(item["messages"], key, "assistant") if item.get("messages") is not None
-        else (Message("assistant", join_steps([s["text"] for s in found])),)
+        else (Message("assistant", join_steps([str(s["text"]) for s in found])),)
     )  # fmt: skip
     return NewResponse(
         messages, tuple(found), _model(item), provenance=_provenance(item, "messages", "text")
@@ -341,7 +341,7 @@ def _common_in(row: Row) -> dict[str, Any]:
 
 
 def _from_preferences(row: Row, count: int, extra: dict[str, Any]) -> list[NewJudgment]:
-    """What became of judgments in another place, as one judgment; kept as it is where it is none."""
+    """What became of judgments elsewhere, as one judgment; kept as it is where it is none."""
     preferences = row["preferences"]
     if row.get("ranking") is not None:
         del extra["ranking"]

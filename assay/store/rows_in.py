@@ -21,7 +21,6 @@ from assay.formats.fields import (
     Row,
     RowError,
     is_transcript,
-    items,
     name,
     number,
     prompt,
@@ -38,7 +37,7 @@ from assay.formats.ratings import HELPSTEER, compare_rated, helpsteer_rating, vo
 from assay.formats.solutions import solution_shapes
 from assay.formats.steps import join_steps
 from assay.store.presets import PRESETS, VERSION
-from assay.store.records import NewComparison, NewJudgment, NewResponse
+from assay.store.records import Kind, NewComparison, NewJudgment, NewResponse
 from assay.types import Comparison, Message, Messages, Solution
 
 MOST_RESPONSES = 26
@@ -141,7 +140,7 @@ def comparison(
     **fields: Any,
 ) -> NewComparison:
     """A pair or a ranking, by the number of responses."""
-    kind = "pair" if len(responses) == 2 else "ranking"
+    kind: Kind = "pair" if len(responses) == 2 else "ranking"
     return NewComparison(
         asked, tuple(responses), kind=kind, judgments=tuple(judgments), **fields
     )  # fmt: skip
@@ -270,9 +269,8 @@ def _rated_dimensions(ratings: object) -> dict[str, Any]:
 def _order(value: object, count: int) -> tuple[int, ...] | None:
     if value is None:
         return None
-    if isinstance(value, list | tuple) and sorted(map(str, value)) == [str(i) for i in
-                                                                       sorted(range(count),
-                                                                              key=str)]:  # fmt: skip
+    wanted = {str(i) for i in range(count)}
+    if isinstance(value, list | tuple) and len(value) == count and set(map(str, value)) == wanted:
         return tuple(int(i) for i in value)
     raise RowError(
         f"'display_order' must list the indexes of responses, 0 to {count - 1}, once each, not "
@@ -404,13 +402,14 @@ _SIDES = {
 _BOTH_BAD = ("tie (bothbad)", "bothbad", "both_bad", "both bad")
 UNKNOWN_MODEL = re.compile(r"unknown-[12]\Z")
 _COLUMNS = re.compile(
-    r"(?P<stem>response|completion|answer|output|generation|conversation)[ _-]?(?P<at>[a-z]|\d{1,2})\Z",
+    r"(?P<stem>response|completion|answer|output|generation|conversation)"
+    r"[ _-]?(?P<at>[a-z]|\d{1,2})\Z",
     re.I,
 )
 
 
 def response_columns(row: Row) -> list[str]:
-    """Columns that hold responses, in order: response_1, response_2 …, or completion_a, …"""
+    """Columns that hold responses, in order: response_1, response_2, or completion_a, …."""
     found: dict[str, list[tuple[int, str]]] = {}
     for key in row:
         match = _COLUMNS.match(key) if isinstance(key, str) else None
@@ -542,7 +541,7 @@ def _column_judgments(row: Row, used: set[str]) -> list[NewJudgment]:
             annotator_in(row, who) if who else None,
             shown=(0, 1),
             submitted=time_ms(row[at]) if at else None,
-        )  # fmt: skip
+        )
     ]
 
 

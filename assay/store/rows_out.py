@@ -452,7 +452,7 @@ def _signed(answer: Mapping[str, Any]) -> int:
     """-3, the first is much better, to 3; a choice is at least slight."""
     if answer["choice"] is None:
         return 0
-    strength = max(1, round(3 * answer["strength"]))
+    strength = max(1, round(3 * float(answer["strength"])))
     return -strength if answer["choice"] == 0 else strength
 
 

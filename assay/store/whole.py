@@ -292,9 +292,8 @@ def numbered(answer: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str,
     if "unranked" in found:
         found["unranked"] = [one(i) for i in found["unranked"]]
     if found.get("acceptability"):
-        found["acceptability"] = {
-            i: v for i, v in sorted((one(i), v) for i, v in found["acceptability"].items())
-        }
+        accepted = found["acceptability"].items()
+        found["acceptability"] = dict(sorted((one(i), v) for i, v in accepted))
     if found.get("dimensions"):
         found["dimensions"] = {
             label: _dimension(said, one) for label, said in found["dimensions"].items()
