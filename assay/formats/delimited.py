@@ -27,6 +27,8 @@ NUMBERS = frozenset((
     "winner_tie", "mistake_index",
 ))  # fmt: skip
 """Columns whose cells are numbers."""
+TEXTS = frozenset(("id", "subset", "annotator", "rationale", "raw", "preset", "language"))
+"""Columns whose cells are text, whatever they look like."""
 FLAGS = frozenset(("tie", "label", "correct", "surplus", "is_solution"))
 """Columns whose cells are true or false."""
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -106,7 +108,7 @@ def _value(key: str, cell: str, unguard: bool) -> Any:
         return int(found) if found.is_integer() and "." not in cell else found
     if key in FLAGS and cell.strip().lower() in ("true", "false", "1", "0", "yes", "no"):
         return cell.strip().lower() in ("true", "1", "yes")
-    if cell[:1] in "[{" and cell[-1:] in "]}":
+    if key not in TEXTS and cell[:1] in "[{" and cell[-1:] in "]}":
         try:
             return json.loads(cell)
         except (ValueError, RecursionError):

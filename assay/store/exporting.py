@@ -440,7 +440,8 @@ def _spelled(row: Any, top: bool = True) -> Any:
 
 _KNOWN = frozenset((
     "id", "subset", "kind", "purpose", "expected", "overlap", "place", "language", "prompt",
-    "tools", "responses", "judgments", "decision", "flags", "extra", "chosen", "rejected", "probability",
+    "tools", "responses", "judgments", "decision", "flags", "extra", "chosen", "rejected",
+    "probability",
     "margin", "weight", "annotator", "first_shown", "chosen_model", "rejected_model", "completion",
     "label", "model", "source", "instruction", "models", "completions", "domain", "context",
     "response1", "response2", "model_1", "model_2", "overall_preference", "individual_preference",

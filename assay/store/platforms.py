@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assay.formats.fields import Row, RowError, response, shown, turns
+from assay.formats.fields import Row, RowError, is_transcript, response, shown, turns
 from assay.formats.prompts import KEYS as PROMPT_KEYS
 from assay.formats.prompts import prompt_text
 from assay.store import rows_in as r
@@ -19,6 +19,7 @@ from assay.store.presets import PRESETS, VERSION
 from assay.store.records import NewJudgment, NewResponse
 from assay.store.rows_assay import answer_out, iso
 from assay.store.whole import Said, Whole, Written
+from assay.types import Messages
 
 _PROMPT_NAMES = (*PROMPT_KEYS, "chat", "context", "conversation", "messages")
 _RESPONSE_NAME = re.compile(
@@ -270,16 +271,21 @@ def argilla_out(whole: Whole, judgments: Sequence[Said]) -> dict[str, Any]:
 
 
 def _turns(messages: Any) -> Any:
-    if len(messages) == 1 and messages[0].role == "user" and not messages[0].extra:
-        return messages[0].content
+    return _as_text(messages, "user")
+
+
+def _as_text(messages: Messages, role: str) -> Any:
+    """A single message's text, where it would be read back as it is; else the messages."""
+    first = messages[0] if messages else None
+    if len(messages) == 1 and first is not None and first.role == role and not first.extra:
+        # text that looks like a list or a transcript would be taken for one
+        if first.content[:1] not in ("[", "{") and not is_transcript(first.content):
+            return first.content
     return [m.to_dict() for m in messages]
 
 
 def _one(said: Written) -> Any:
-    first = said.messages[0]
-    if len(said.messages) == 1 and first.role == "assistant" and not first.extra:
-        return first.content
-    return [m.to_dict() for m in said.messages]
+    return _as_text(said.messages, "assistant")
 
 
 def _questions(whole: Whole, said: Said) -> dict[str, Any]:
