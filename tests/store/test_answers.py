@@ -159,8 +159,13 @@ def test_the_first_error_gives_the_labels() -> None:
     said = steps({"first_error": None}, rubric)
     assert said["labels"] == [1, 1, 1]
     assert steps(said, rubric) == said
-    for answer in ({}, {"first_error": 3}, {"first_error": True},
-                   {"first_error": 0, "labels": [1, 1, 1]}, {"first_error": 0, "mode": "x"}):
+    for answer in (
+        {},
+        {"first_error": 3},
+        {"first_error": True},
+        {"first_error": 0, "labels": [1, 1, 1]},
+        {"first_error": 0, "mode": "x"},
+    ):
         with pytest.raises(AnswerError):
             steps(answer, rubric)
 

@@ -554,7 +554,9 @@ def test_who_misses_too_much_gold_is_blocked(clock: Clock) -> None:
 
 
 def test_an_item_is_answered_once_and_is_not_surplus(clock: Clock) -> None:
-    site = make_site(comparisons=[item(1, "screening"), pair(2)], lease_minutes=10)
+    site = make_site(
+        comparisons=[item(1, "screening"), pair(2)], lease_minutes=10, screening_share=0
+    )
     given = site.claimed()
     clock.forward(11)
     site.claim(1)  # frees what has run out
