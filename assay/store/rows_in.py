@@ -923,6 +923,10 @@ def checked(new: NewComparison) -> NewComparison:
         raise RowError("a solution is one response in steps", "no steps")
     if new.kind == "pair" and count != 2:
         raise RowError(f"a pair has two responses, and the row has {count}", "not a pair")
+    if new.language is not None and len(new.language) > 35:
+        raise RowError(
+            f"'language' must be a tag such as 'de', not {shown(new.language)}", "bad 'language'"
+        )
     if any(a.messages == b.messages for a, b in combinations(new.responses, 2)):
         raise RowError("two of the responses are the same; there is nothing to compare", IDENTICAL)
     standing = [j.annotator.lower() for j in new.judgments if j.annotator and not j.withdrawn]

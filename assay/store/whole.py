@@ -277,7 +277,7 @@ def _when(said: Said) -> tuple[int, str, int, str]:
     return said.submitted or 0, said.annotator, said.withdrawn or 0, said.id
 
 
-def numbered(answer: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str, Any]:
+def numbered(answer: Mapping[str, Any], numbers: Mapping[Any, int]) -> dict[str, Any]:
     """An answer that names responses by id, with their numbers in place of the ids."""
 
     def one(value: Any) -> Any:
