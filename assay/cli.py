@@ -38,6 +38,8 @@ VERBS: dict[str, Verb] = {
     "train reward": Verb("assay.configs:TrainReward", "assay.train.run:run"),
     "train ensemble": Verb("assay.configs:TrainEnsemble", "assay.train.ensemble_run:run"),
     "train process": Verb("assay.configs:TrainProcess", "assay.train.process_run:run"),
+    "import": Verb("assay.configs:Import", "assay.store.transfer:run_import"),
+    "export": Verb("assay.configs:Export", "assay.store.transfer:run_export"),
     "clean": Verb("assay.configs:Clean", "assay.train.clean_run:run"),
     "score": Verb("assay.configs:Score", "assay.score.files:run_score"),
     "best-of-n": Verb("assay.configs:BestOfN", "assay.score.files:run_best_of_n"),

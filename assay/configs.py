@@ -987,6 +987,77 @@ class Collect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Import:
+    """Take comparisons from a file into a project of the preference store, all or none."""
+
+    file: str = field(metadata={"positional": True})
+    """A file (.jsonl, .json, .csv, .tsv, also with .gz; .parquet; .zip of one of them), a
+    directory, or a hub name."""
+    db: str = "prefs.db"
+    """The store: a path (SQLite) or postgresql://user@host/name."""
+    project: str | None = None
+    """The project's name. Default: the only one."""
+    create: bool = False
+    """Make the store and the project where they are not there."""
+    kind: Literal["auto", "pair", "ranking", "steps"] = "auto"
+    """auto takes two responses as a pair, more as a ranking, steps as a solution; ranking also
+    ranks two."""
+    format: str = "auto"
+    """The format of the rows, where their keys say another; docs/formats.md names them."""
+    overlap: int | None = None
+    """Judgments wanted of each comparison. Default: the row's, or the project's."""
+    purpose: Literal["work", "screening", "training", "gold", "attention"] = "work"
+    """Of items with a known answer: from the field expected, or the row's own preference."""
+    language: str | None = None
+    """Of comparisons whose row says none, such as en."""
+    without_judgments: bool = False
+    """Leave preferences in the rows out, so that all is judged anew."""
+    shuffle_seed: int | None = None
+    """Draws the order that responses are numbered in. Default: as in the file; what is shown first
+    is drawn in any case."""
+    on_bad_row: OnBadRow = "error"
+    """error stops at the first bad row, and nothing is kept; skip counts it and goes on."""
+    limit: int | None = None
+    """Take only the first so many comparisons."""
+    json: bool = False
+    """Print what came of it as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write the judgments of a project of the preference store to a file."""
+
+    output: Path
+    """The new file: .jsonl, .jsonl.gz, .json (one array), .parquet, .csv or .tsv."""
+    db: str = "prefs.db"
+    """The store: a path (SQLite) or postgresql://user@host/name."""
+    project: str | None = None
+    """The project's name. Default: the only one."""
+    format: str = "assay"
+    """assay (everything), pairs, trl-implicit, openrlhf, hh, kto, ultrafeedback, helpsteer, arena,
+    trl-stepwise, prm800k, argilla, label-studio or csv; docs/formats.md says what each holds."""
+    per: Literal["comparison", "judgment"] = "comparison"
+    """A row for the mean of a comparison's judgments, or for each judgment, where a format lets
+    choose."""
+    ties: Literal["keep", "drop"] = "keep"
+    """keep writes ties with probability 0.5 where a format has one; drop counts them."""
+    decisions: Literal["win", "ignore"] = "win"
+    """Whether an adjudicated answer stands in for the judgments of its comparison."""
+    surplus: bool = False
+    """Count judgments beyond those wanted, too."""
+    items: Literal["work", "all"] = "work"
+    """all: gold, attention, screening and training items too."""
+    unjudged: bool | None = None
+    """Whether comparisons without a judgment are written. Default: in the form assay only."""
+    names: bool = False
+    """Give annotators' names. Default: pseudonyms, which stay the same within a project."""
+    formulas: Literal["guard", "keep"] = "guard"
+    """guard: a cell of a table that a spreadsheet would run as a formula gets an apostrophe."""
+    json: bool = False
+    """Print what was written, and what was not, as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShowConfig:
     """Print the commented TOML of all defaults of a verb."""
 

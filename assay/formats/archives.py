@@ -1,7 +1,7 @@
 """Compressed files that came from somebody else, read within limits.
 
-A few kilobytes can unpack to a disk full. What unpacks to more than ``Limits`` allow is refused with
-a sentence, while it is read: what a file says of itself is not believed.
+A few kilobytes can unpack to a disk full. What unpacks to more than ``Limits`` allow is refused
+with a sentence, while it is read: what a file says of itself is not believed.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ def _member(
     if member.file_size > limits.allowed(max(member.compress_size, 1)):
         raise DataError(
             f"{member.filename!r} in {path} unpacks from {member.compress_size:,} to "
-            f"{member.file_size:,} bytes, more than {limits.ratio} to 1 or {limits.total:,}; unpack "
-            "it yourself and look at it, or split it."
+            f"{member.file_size:,} bytes, more than {limits.ratio} to 1 or {limits.total:,}; "
+            "unpack it yourself and look at it, or split it."
         )
     free = shutil.disk_usage(os.path.realpath(tempfile.gettempdir())).free
     if member.file_size > free:

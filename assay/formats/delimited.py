@@ -20,12 +20,15 @@ from assay.formats.archives import Limits, opened_gzip
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
-NUMBERS = frozenset(
-    "probability margin weight preference_strength overall_preference helpfulness correctness "
-    "coherence complexity verbosity score_chosen score_rejected strength rating active_ms place "
-    "overlap winner_model_a winner_model_b winner_tie mistake_index".split()
-)
+NUMBERS = frozenset((
+    "probability", "margin", "weight", "preference_strength", "overall_preference", "helpfulness",
+    "correctness", "coherence", "complexity", "verbosity", "score_chosen", "score_rejected",
+    "strength", "rating", "active_ms", "place", "overlap", "winner_model_a", "winner_model_b",
+    "winner_tie", "mistake_index",
+))  # fmt: skip
 """Columns whose cells are numbers."""
+TEXTS = frozenset(("id", "subset", "annotator", "rationale", "raw", "preset", "language"))
+"""Columns whose cells are text, whatever they look like."""
 FLAGS = frozenset(("tie", "label", "correct", "surplus", "is_solution"))
 """Columns whose cells are true or false."""
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -55,7 +58,7 @@ def read_delimited(
         DataError: If the file is not text in UTF-8, has no header, or a line has more cells.
     """
     delimiter = "\t" if ".tsv" in path.suffixes else ","
-    raw = opened_gzip(path, limits) if path.suffix == ".gz" else path.open("rb")
+    raw: Any = opened_gzip(path, limits) if path.suffix == ".gz" else path.open("rb")
     csv.field_size_limit(_MOST_CELL)
     number = 0
     with raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
@@ -105,7 +108,7 @@ def _value(key: str, cell: str, unguard: bool) -> Any:
         return int(found) if found.is_integer() and "." not in cell else found
     if key in FLAGS and cell.strip().lower() in ("true", "false", "1", "0", "yes", "no"):
         return cell.strip().lower() in ("true", "1", "yes")
-    if cell[:1] in "[{" and cell[-1:] in "]}":
+    if key not in TEXTS and cell[:1] in "[{" and cell[-1:] in "]}":
         try:
             return json.loads(cell)
         except (ValueError, RecursionError):

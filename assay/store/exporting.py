@@ -21,9 +21,20 @@ from sqlalchemy import Connection
 from assay.errors import ConfigError, DataError
 from assay.formats.delimited import guarded
 from assay.formats.files import saved
-from assay.store.rows_out import FORMATS, Format, Per, Row, Shaping, Ties, features_of, table_columns
+from assay.store.rows_out import (
+    FORMATS,
+    Format,
+    Per,
+    Row,
+    Shaping,
+    Ties,
+    comparison_of,
+    features_of,
+    table_columns,
+)
 from assay.store.store import PreferenceStore
 from assay.store.whole import Names, Said, Whole, most_responses, whole_comparisons
+from assay.types import Comparison
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv", ".tsv")
 """How the names of files end that can be written."""
@@ -153,6 +164,8 @@ class Export:
         self._progress = progress
         self._left: Counter[str] = Counter()
         self._comparisons = self._judgments = 0
+        self.last_reason = ""
+        """Why the last comparison was left out."""
 
     def rows(self) -> Iterator[Row]:
         """The rows."""
@@ -160,10 +173,8 @@ class Export:
         # table and votes have a row a judgment whatever is asked for
         apart: Per = "judgment" if self.form.name in _APART else self.per
         cannot = set(self.form.cannot(apart))
-        for read, whole in enumerate(self._found, start=1):
-            if self._progress and read % 500 == 0:
-                self._progress(read)
-            judgments = self._usable(whole)
+        for whole in self.wholes():
+            judgments = self.usable(whole)
             if judgments is None:
                 continue
             made = 0
@@ -177,19 +188,30 @@ class Export:
                     if name in cannot:
                         self._left[name] += count
 
-    def _usable(self, whole: Whole) -> Sequence[Said] | None:
+    def wholes(self) -> Iterator[Whole]:
+        """The comparisons as they are read."""
+        for read, whole in enumerate(self._found, start=1):
+            if self._progress and read % 500 == 0:
+                self._progress(read)
+            yield whole
+
+    def _leave(self, what: str) -> None:
+        self._left[what] += 1
+        self.last_reason = what
+
+    def usable(self, whole: Whole) -> Sequence[Said] | None:
         """The judgments to write; None where the comparison is left out, which is counted."""
         if whole.purpose != "work" and self.choices.items == "work" and not self.form.all_purposes:
-            self._left[f"{whole.purpose} items"] += 1
+            self._leave(f"{whole.purpose} items")
             return None
         if whole.kind not in self.form.kinds:
             what = "solutions in steps" if whole.kind == "steps" else (
                 "rankings" if whole.kind == "ranking" else "pairs")  # fmt: skip
-            self._left[what] += 1
+            self._leave(what)
             return None
         if self.form.name == "assay":
             if not whole.judgments and self.choices.unjudged is False:
-                self._left["comparisons without a judgment"] += 1
+                self._leave("comparisons without a judgment")
                 return None
             return whole.judgments
         judgments = [
@@ -212,7 +234,7 @@ class Export:
             r.provenance.get("labels") for r in whole.responses
         )
         if not judgments and not has_labels and not (self.form.unjudged and self.choices.unjudged):
-            self._left["comparisons without a judgment"] += 1
+            self._leave("comparisons without a judgment")
             return None
         return judgments
 
@@ -254,6 +276,27 @@ def decision_of(whole: Whole) -> Said | None:
     )
 
 
+def stored_comparisons(
+    connection: Connection, project_id: str, choices: Choices
+) -> Iterator[tuple[str, Comparison | str]]:
+    """The comparisons of a project for training, each with its place; a reason where there is none.
+
+    P(chosen is better) is ½ + ½ · strength of a judgment, or the mean over those of a comparison;
+    the margin is the strength. With ``per="judgment"`` each is a comparison of its own.
+    """
+    form = FORMATS["pairs"]
+    stream = Export(connection, project_id, form, choices)
+    for whole in stream.wholes():
+        where = f"comparison {whole.number}"
+        judgments = stream.usable(whole)
+        if judgments is None:
+            yield where, stream.last_reason
+            continue
+        groups = [[one] for one in judgments] if choices.per == "judgment" else [judgments]
+        for group in groups:
+            yield where, comparison_of(whole, group, choices.ties)
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 
@@ -261,8 +304,8 @@ def _write(path: Path, temporary: Path, export_: Export, choices: Choices) -> in
     rows = export_.rows()
     if path.suffix in (".csv", ".tsv"):
         delimiter = "\t" if path.suffix == ".tsv" else ","
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            return _write_table(file, rows, export_, choices, delimiter)
+        with temporary.open("w", encoding="utf-8", newline="") as table:
+            return _write_table(table, rows, export_, choices, delimiter)
     if path.suffix == ".parquet":
         return _write_parquet(temporary, rows, path)
     is_array = path.suffix == ".json"
@@ -299,8 +342,9 @@ def _write_table(
     writer = csv.writer(file, delimiter=delimiter, lineterminator="\r\n")
     writer.writerow(columns)
     count = 0
-    for count, row in enumerate(rows, start=1):
+    for row in rows:
         writer.writerow([_cell(row.get(key), choices.formulas == "guard") for key in columns])
+        count += 1
     return count
 
 
@@ -395,8 +439,9 @@ def _spelled(row: Any, top: bool = True) -> Any:
 
 
 _KNOWN = frozenset((
-    "id", "subset", "kind", "purpose", "expected", "overlap", "place", "language", "prompt", "tools",
-    "responses", "judgments", "decision", "flags", "extra", "chosen", "rejected", "probability",
+    "id", "subset", "kind", "purpose", "expected", "overlap", "place", "language", "prompt",
+    "tools", "responses", "judgments", "decision", "flags", "extra", "chosen", "rejected",
+    "probability",
     "margin", "weight", "annotator", "first_shown", "chosen_model", "rejected_model", "completion",
     "label", "model", "source", "instruction", "models", "completions", "domain", "context",
     "response1", "response2", "model_1", "model_2", "overall_preference", "individual_preference",

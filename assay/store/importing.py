@@ -466,8 +466,11 @@ def _check(new: NewComparison, where: str) -> None:
     texts = [_text([m.to_dict() for m in response.messages]) for response in new.responses]
     if len(set(texts)) < len(texts):
         raise DataError(f"{where}: two responses are the same.")
-    standing = [(i, said) for i, said in enumerate(new.judgments) if said.withdrawn is None]
-    names = [_annotator(said, i).lower() for i, said in standing]
+    names = [
+        _annotator(said, i).lower()
+        for i, said in enumerate(new.judgments)
+        if said.withdrawn is None
+    ]
     if len(set(names)) < len(names):
         raise DataError(f"{where}: an annotator has two judgments of it.")
     _check_text(new, texts, where)

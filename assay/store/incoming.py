@@ -26,6 +26,7 @@ from assay.formats.tally import Tally
 from assay.store import platforms, rows_assay
 from assay.store import rows_in as r
 from assay.store.records import Kind, NewComparison, NewJudgment, Purpose
+from assay.store.whole import numbered
 from assay.types import Dropped
 
 Rows = Iterable[Mapping[str, Any]]
@@ -420,10 +421,7 @@ def _shuffled(new: NewComparison, rng: random.Random) -> NewComparison:
 
 
 def _renumbered(answer: Mapping[str, Any], places: Mapping[int, int]) -> dict[str, Any]:
-    from assay.store.importing import named
-
-    ids = [places[i] for i in range(len(places))]
-    return named(answer, ids)  # type: ignore[arg-type]
+    return numbered(answer, {**places, **{str(i): at for i, at in places.items()}})
 
 
 def _unknown(row: Row) -> RowError:

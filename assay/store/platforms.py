@@ -11,14 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assay.formats.fields import Row, RowError, name, response, shown, turns
+from assay.formats.fields import Row, RowError, is_transcript, response, shown, turns
 from assay.formats.prompts import KEYS as PROMPT_KEYS
 from assay.formats.prompts import prompt_text
 from assay.store import rows_in as r
-from assay.store.presets import PRESETS
-from assay.store.records import NewComparison, NewJudgment, NewResponse
+from assay.store.presets import PRESETS, VERSION
+from assay.store.records import NewJudgment, NewResponse
 from assay.store.rows_assay import answer_out, iso
 from assay.store.whole import Said, Whole, Written
+from assay.types import Messages
 
 _PROMPT_NAMES = (*PROMPT_KEYS, "chat", "context", "conversation", "messages")
 _RESPONSE_NAME = re.compile(
@@ -52,7 +53,9 @@ def _fields(fields: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def _responses(fields: Mapping[str, Any], sides: Sequence[str], models: Any) -> list[NewResponse]:
-    known = models if isinstance(models, list) and len(models) == len(sides) else [None] * len(sides)
+    known = (
+        models if isinstance(models, list) and len(models) == len(sides) else [None] * len(sides)
+    )
     return [
         NewResponse(
             response(turns(fields[key], key, "assistant"), key),
@@ -132,7 +135,7 @@ def _scale(
     preset, _, raw = str(more.get("strength") or "").partition(":")
     point = PRESETS[preset].point(raw) if preset in PRESETS and raw else None
     if point is not None:
-        return {"strength": point.strength, "preset": preset, "preset_version": r.VERSION,
+        return {"strength": point.strength, "preset": preset, "preset_version": VERSION,
                 "raw": raw}  # fmt: skip
     try:
         strength = float(preset)
@@ -175,7 +178,7 @@ def argilla(row: Row) -> r.Parsed:
         if found is not None:
             judgments.append(found)
     identity = row.get("external_id") or row.get("id")
-    extra = {"id": str(identity)} if identity is not None else {}
+    extra: dict[str, Any] = {"id": str(identity)} if identity is not None else {}
     if isinstance(metadata.get("subset"), str):
         extra["subset"] = metadata.pop("subset")
     rest = {k: v for k, v in fields.items() if k not in (asked, *sides)}
@@ -268,16 +271,21 @@ def argilla_out(whole: Whole, judgments: Sequence[Said]) -> dict[str, Any]:
 
 
 def _turns(messages: Any) -> Any:
-    if len(messages) == 1 and messages[0].role == "user" and not messages[0].extra:
-        return messages[0].content
+    return _as_text(messages, "user")
+
+
+def _as_text(messages: Messages, role: str) -> Any:
+    """A single message's text, where it would be read back as it is; else the messages."""
+    first = messages[0] if messages else None
+    if len(messages) == 1 and first is not None and first.role == role and not first.extra:
+        # text that looks like a list or a transcript would be taken for one
+        if first.content[:1] not in ("[", "{") and not is_transcript(first.content):
+            return first.content
     return [m.to_dict() for m in messages]
 
 
 def _one(said: Written) -> Any:
-    first = said.messages[0]
-    if len(said.messages) == 1 and first.role == "assistant" and not first.extra:
-        return first.content
-    return [m.to_dict() for m in said.messages]
+    return _as_text(said.messages, "assistant")
 
 
 def _questions(whole: Whole, said: Said) -> dict[str, Any]:
@@ -294,10 +302,10 @@ def _questions(whole: Whole, said: Said) -> dict[str, Any]:
         choice = answer["choice"]
         found["preference"] = "tie" if choice is None else f"response-{choice + 1}"
         known = answer.get("preset") in PRESETS and answer.get("raw") is not None
-        scale = f"{answer['preset']}:{answer['raw']}" if known else f"{answer['strength']:g}"
-        if known or answer["strength"] not in (0.0, 1.0) or (choice is not None and
-                                                              answer["strength"] == 0.0):  # fmt: skip
-            found["strength"] = scale if known else repr(float(answer["strength"]))
+        if known:
+            found["strength"] = f"{answer['preset']}:{answer['raw']}"
+        elif answer["strength"] != float(choice is not None):
+            found["strength"] = repr(float(answer["strength"]))
     row = answer_out(answer, len(whole.responses))
     for i, value in enumerate(row.get("acceptability") or (), start=1):
         if value is not None:
@@ -339,7 +347,7 @@ def label_studio(row: Row) -> r.Parsed:
             if found is not None:
                 judgments.append(found)
     identity = data.get("id", row.get("id"))
-    extra = {} if identity is None else {"id": str(identity)}
+    extra: dict[str, Any] = {} if identity is None else {"id": str(identity)}
     if data.get("subset") is not None:
         extra["subset"] = data["subset"]
     rest = {k: v for k, v in data.items()
@@ -441,7 +449,8 @@ _TYPES = {"reasons": "choices", "strength": "choices"}
 
 
 def _result(whole: Whole, said: Said) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
+    inner: dict[str, Any]
     for question, value in _questions(whole, said).items():
         if question == "submitted":
             continue
@@ -461,5 +470,3 @@ def _result(whole: Whole, said: Said) -> list[dict[str, Any]]:
             kind, inner = "choices", {"choices": value if isinstance(value, list) else [value]}
         found.append({"from_name": question, "to_name": "responses", "type": kind, "value": inner})
     return found
-
-

@@ -76,8 +76,10 @@ def row_out(whole: Whole) -> dict[str, Any]:
 def _is_ours(value: object) -> bool:
     """Whether a field was written by ``row_out``, and is no stranger's of that name."""
     first = value[0] if isinstance(value, list) and value else value
-    return isinstance(first, Mapping) and "annotator" in first and bool(
-        {"submitted", "at"} & set(first)
+    return (
+        isinstance(first, Mapping)
+        and "annotator" in first
+        and bool({"submitted", "at"} & set(first))
     )
 
 
@@ -142,7 +144,7 @@ def row_in(row: Row) -> r.Parsed:
     judgments = [judgment_in(j, kind, count, at) for at, j in enumerate(judged)]
     if row.get("preferences") is not None and not judgments:
         judgments = _from_preferences(row, count, extra)
-    purpose = row.get("purpose") if row.get("purpose") in PURPOSES else "work"
+    purpose: Any = row.get("purpose") if row.get("purpose") in PURPOSES else "work"
     if row.get("purpose") is not None and row.get("purpose") not in PURPOSES:
         extra["purpose"] = row["purpose"]
     return [
@@ -210,7 +212,7 @@ def _provenance(item: Row, *used: str) -> dict[str, Any]:
 def _solution_in(item: Row, steps: object, key: str) -> NewResponse:
     if not isinstance(steps, list) or not steps:
         raise RowError(f"'{key}' has no steps; a solution has one or more", "no steps")
-    found = []
+    found: list[dict[str, Any]] = []
     for at, step in enumerate(steps, start=1):
         said = step.get("text") if isinstance(step, Mapping) else step
         others = (step.get("alternatives") or []) if isinstance(step, Mapping) else []
@@ -219,10 +221,10 @@ def _solution_in(item: Row, steps: object, key: str) -> NewResponse:
                            f"{shown(said)}", "bad step")  # fmt: skip
         if not isinstance(others, list) or not all(isinstance(o, str) for o in others):
             raise RowError(f"the alternatives to step {at} of '{key}' must be texts", "bad step")
-        found.append({"text": said, **({"alternatives": others} if others else {})})
+        found.append({"text": said} | ({"alternatives": others} if others else {}))
     messages = (
         turns(item["messages"], key, "assistant") if item.get("messages") is not None
-        else (Message("assistant", join_steps([s["text"] for s in found])),)
+        else (Message("assistant", join_steps([str(s["text"]) for s in found])),)
     )  # fmt: skip
     return NewResponse(
         messages, tuple(found), _model(item), provenance=_provenance(item, "messages", "text")
@@ -339,7 +341,7 @@ def _common_in(row: Row) -> dict[str, Any]:
 
 
 def _from_preferences(row: Row, count: int, extra: dict[str, Any]) -> list[NewJudgment]:
-    """What became of judgments in another place, as one judgment; kept as it is where it is none."""
+    """What became of judgments elsewhere, as one judgment; kept as it is where it is none."""
     preferences = row["preferences"]
     if row.get("ranking") is not None:
         del extra["ranking"]
@@ -378,7 +380,9 @@ def expected_in(row: Row, kind: str, count: int, extra: dict[str, Any]) -> dict[
     if not isinstance(value, Mapping):
         raise RowError(f"'expected' is {shown(value)}; wanted an object with 'choice', 'best' or "
                        "'labels'", "bad 'expected'")  # fmt: skip
-    found = {k: value[k] for k in ("labels", "first_error") if k in value} if kind == "steps" else {}
+    found = (
+        {k: value[k] for k in ("labels", "first_error") if k in value} if kind == "steps" else {}
+    )
     for key in ("choice", "best"):
         if key in value and kind != "steps":
             at = value[key]

@@ -21,7 +21,6 @@ from assay.formats.fields import (
     Row,
     RowError,
     is_transcript,
-    items,
     name,
     number,
     prompt,
@@ -38,7 +37,7 @@ from assay.formats.ratings import HELPSTEER, compare_rated, helpsteer_rating, vo
 from assay.formats.solutions import solution_shapes
 from assay.formats.steps import join_steps
 from assay.store.presets import PRESETS, VERSION
-from assay.store.records import NewComparison, NewJudgment, NewResponse
+from assay.store.records import Kind, NewComparison, NewJudgment, NewResponse
 from assay.types import Comparison, Message, Messages, Solution
 
 MOST_RESPONSES = 26
@@ -141,7 +140,7 @@ def comparison(
     **fields: Any,
 ) -> NewComparison:
     """A pair or a ranking, by the number of responses."""
-    kind = "pair" if len(responses) == 2 else "ranking"
+    kind: Kind = "pair" if len(responses) == 2 else "ranking"
     return NewComparison(
         asked, tuple(responses), kind=kind, judgments=tuple(judgments), **fields
     )  # fmt: skip
@@ -159,8 +158,7 @@ def _answered(
     parsed: Comparison, models: Sequence[str | None], judgments: Sequence[NewJudgment], extra: Any
 ) -> NewComparison:
     responses = [
-        NewResponse(said, model=model)
-        for said, model in zip(parsed.responses, models, strict=True)
+        NewResponse(said, model=model) for said, model in zip(parsed.responses, models, strict=True)
     ]
     return comparison(parsed.prompt, responses, judgments, extra=extra, tools=parsed.tools)
 
@@ -271,9 +269,8 @@ def _rated_dimensions(ratings: object) -> dict[str, Any]:
 def _order(value: object, count: int) -> tuple[int, ...] | None:
     if value is None:
         return None
-    if isinstance(value, list | tuple) and sorted(map(str, value)) == [str(i) for i in
-                                                                       sorted(range(count),
-                                                                              key=str)]:  # fmt: skip
+    wanted = {str(i) for i in range(count)}
+    if isinstance(value, list | tuple) and len(value) == count and set(map(str, value)) == wanted:
         return tuple(int(i) for i in value)
     raise RowError(
         f"'display_order' must list the indexes of responses, 0 to {count - 1}, once each, not "
@@ -405,13 +402,14 @@ _SIDES = {
 _BOTH_BAD = ("tie (bothbad)", "bothbad", "both_bad", "both bad")
 UNKNOWN_MODEL = re.compile(r"unknown-[12]\Z")
 _COLUMNS = re.compile(
-    r"(?P<stem>response|completion|answer|output|generation|conversation)[ _-]?(?P<at>[a-z]|\d{1,2})\Z",
+    r"(?P<stem>response|completion|answer|output|generation|conversation)"
+    r"[ _-]?(?P<at>[a-z]|\d{1,2})\Z",
     re.I,
 )
 
 
 def response_columns(row: Row) -> list[str]:
-    """Columns that hold responses, in order: response_1, response_2 …, or completion_a, …"""
+    """Columns that hold responses, in order: response_1, response_2, or completion_a, …."""
     found: dict[str, list[tuple[int, str]]] = {}
     for key in row:
         match = _COLUMNS.match(key) if isinstance(key, str) else None
@@ -497,7 +495,11 @@ def _column_models(row: Row, count: int, used: set[str]) -> list[str | None]:
             found = _models(row, *keys)
             return [None if m and UNKNOWN_MODEL.match(m) else m for m in found]
     listed = row.get("models")
-    if isinstance(listed, list) and len(listed) == count and all(isinstance(m, str) for m in listed):
+    if (
+        isinstance(listed, list)
+        and len(listed) == count
+        and all(isinstance(m, str) for m in listed)
+    ):
         used.add("models")
         return list(listed)
     return [None] * count
@@ -535,9 +537,11 @@ def _column_judgments(row: Row, used: set[str]) -> list[NewJudgment]:
     used |= {k for k in (at, who) if k}
     return [
         NewJudgment(
-            answer, annotator_in(row, who) if who else None, shown=(0, 1),
+            answer,
+            annotator_in(row, who) if who else None,
+            shown=(0, 1),
             submitted=time_ms(row[at]) if at else None,
-        )  # fmt: skip
+        )
     ]
 
 
@@ -919,6 +923,10 @@ def checked(new: NewComparison) -> NewComparison:
         raise RowError("a solution is one response in steps", "no steps")
     if new.kind == "pair" and count != 2:
         raise RowError(f"a pair has two responses, and the row has {count}", "not a pair")
+    if new.language is not None and len(new.language) > 35:
+        raise RowError(
+            f"'language' must be a tag such as 'de', not {shown(new.language)}", "bad 'language'"
+        )
     if any(a.messages == b.messages for a, b in combinations(new.responses, 2)):
         raise RowError("two of the responses are the same; there is nothing to compare", IDENTICAL)
     standing = [j.annotator.lower() for j in new.judgments if j.annotator and not j.withdrawn]
@@ -952,7 +960,9 @@ def _storable(new: NewComparison) -> NewComparison:
     if any("\x00" in m.content for side in sides for m in side) or (
         "\\u0000" in said and _has_zero(loose)
     ):
-        raise RowError("a text holds the zero character, which no database stores", "zero character")
+        raise RowError(
+            "a text holds the zero character, which no database stores", "zero character"
+        )
     made = json.loads(said)
     return replace(
         new,

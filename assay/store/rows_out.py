@@ -18,7 +18,7 @@ from assay.store.answers import verdict
 from assay.store.platforms import _one, _turns, argilla_out, label_studio_out
 from assay.store.rows_assay import answer_out, iso, row_out
 from assay.store.whole import Said, Whole
-from assay.types import Messages
+from assay.types import Comparison, Messages, Preference
 
 Row = dict[str, Any]
 Per = Literal["comparison", "judgment"]
@@ -178,6 +178,27 @@ def _kept(found: Iterator[_Verdict], keep: bool, left: Counter[str]) -> Iterator
             yield one
 
 
+def comparison_of(whole: Whole, judgments: Sequence[Said], ties: Ties) -> Comparison | str:
+    """A comparison for training from some of its judgments, or why none comes of it."""
+    found = list(_verdicts(whole, judgments, Shaping(), Counter()))
+    kept = [one for one in found if ties == "keep" or not one.is_tie]
+    if not kept:
+        return "ties" if found else "nothing compared"
+    only = judgments[0] if len(judgments) == 1 else None
+    groups = only.answer.get("groups") if only else None
+    return Comparison(
+        prompt=whole.prompt,
+        responses=tuple(r.messages for r in whole.responses),
+        preferences=tuple(Preference(v.chosen, v.rejected, v.probability, v.margin) for v in kept),
+        ranking=tuple(tuple(group) for group in groups) if groups else None,
+        id=_id(whole),
+        subset=None if whole.extra.get("subset") is None else str(whole.extra["subset"]),
+        annotator=only.annotator if only else None,
+        tools=tuple(whole.tools) if whole.tools else None,
+        first_shown=only.order[0] if only and only.order else None,
+    )
+
+
 def _pairs(whole: Whole, judgments: Sequence[Said], shaping: Shaping, left: Counter[str]
            ) -> Iterator[Row]:  # fmt: skip
     found = _verdicts(whole, judgments, shaping, left)
@@ -251,11 +272,19 @@ def _hh(whole: Whole, judgments: Sequence[Said], shaping: Shaping, left: Counter
         if None in sides or sides[0] == sides[1] or _begin_alike(whole, one):
             left["conversations that are no transcript"] += 1
             continue
+        left["divided votes (written as clear)"] += one.said is None and one.probability < 1
+        left["conversations with white space around a message"] += any(
+            m.content != m.content.strip()
+            for m in (*whole.prompt, *(m for r in whole.responses for m in r.messages))
+        )
         yield {"chosen": sides[0], "rejected": sides[1]}
 
 
 def _transcript(messages: Messages) -> str | None:
-    """An HH transcript; None where it would not be read back as the same conversation."""
+    """An HH transcript; None where it would not be read back as the same conversation.
+
+    White space around a message is no part of a transcript.
+    """
     names = {"user": "Human", "assistant": "Assistant"}
     text = ""
     for message in messages:
@@ -264,10 +293,9 @@ def _transcript(messages: Messages) -> str | None:
             or message.extra
             or any(f"\n\n{name}:" in f"\n\n{message.content}" for name in names.values())
             or not message.content.strip()
-            or message.content != message.content.strip()
         ):
             return None
-        text += f"\n\n{names[message.role]}: {message.content}"
+        text += f"\n\n{names[message.role]}: {message.content.strip()}"
     return text if text.startswith("\n\nHuman:") else None
 
 
@@ -424,7 +452,7 @@ def _signed(answer: Mapping[str, Any]) -> int:
     """-3, the first is much better, to 3; a choice is at least slight."""
     if answer["choice"] is None:
         return 0
-    strength = max(1, round(3 * answer["strength"]))
+    strength = max(1, round(3 * float(answer["strength"])))
     return -strength if answer["choice"] == 0 else strength
 
 

@@ -277,7 +277,7 @@ def _when(said: Said) -> tuple[int, str, int, str]:
     return said.submitted or 0, said.annotator, said.withdrawn or 0, said.id
 
 
-def numbered(answer: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str, Any]:
+def numbered(answer: Mapping[str, Any], numbers: Mapping[Any, int]) -> dict[str, Any]:
     """An answer that names responses by id, with their numbers in place of the ids."""
 
     def one(value: Any) -> Any:
@@ -292,9 +292,8 @@ def numbered(answer: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str,
     if "unranked" in found:
         found["unranked"] = [one(i) for i in found["unranked"]]
     if found.get("acceptability"):
-        found["acceptability"] = {
-            i: v for i, v in sorted((one(i), v) for i, v in found["acceptability"].items())
-        }
+        accepted = found["acceptability"].items()
+        found["acceptability"] = dict(sorted((one(i), v) for i, v in accepted))
     if found.get("dimensions"):
         found["dimensions"] = {
             label: _dimension(said, one) for label, said in found["dimensions"].items()
