@@ -65,6 +65,17 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_event_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            "ix_event_member",
+            ["project_id", "subject"],
+            unique=False,
+            sqlite_where=sa.text(
+                "action IN ('member.noted', 'member.blocked', 'member.active')"
+            ),
+            postgresql_where=sa.text(
+                "action IN ('member.noted', 'member.blocked', 'member.active')"
+            ),
+        )
 
     op.create_table(
         "project",
@@ -603,6 +614,7 @@ def downgrade() -> None:
     op.drop_table("api_token")
     op.drop_table("project")
     with op.batch_alter_table("event", schema=None) as batch_op:
+        batch_op.drop_index("ix_event_member")
         batch_op.drop_index(batch_op.f("ix_event_project_id"))
 
     op.drop_table("event")
