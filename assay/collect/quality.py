@@ -22,7 +22,7 @@ from assay.data.audit.annotators import Annotator, annotator_table
 from assay.data.audit.answers import Answers, choices, shared_items, strengths
 from assay.data.audit.coefficients import item_agreement
 from assay.data.audit.figures import Outcome, Undefined
-from assay.data.audit.judgments import Evidence, Floats, Ints, Items, Judgments
+from assay.data.audit.judgments import Evidence, Floats, Ints, Items
 from assay.data.audit.reliability import fit_reliability
 from assay.data.audit.texts import TextStore
 from assay.errors import MissingExtraError, require_extra
@@ -116,6 +116,7 @@ class Quality:
     stand: tuple[int, int]
     judgments: int
     comparisons: int
+    surplus: int
     questions: tuple[Asked, ...]
     people: tuple[Person, ...]
     is_reliability_sample: bool
@@ -145,6 +146,7 @@ def quality(connection: Connection, project_id: str, seed: int = 0) -> Quality:
         stand=stand,
         judgments=len(said.annotator),
         comparisons=len(np.unique(said.comparison)),
+        surplus=said.surplus,
         questions=questions(said, seed),
         people=people,
         is_reliability_sample=is_sample,
@@ -284,7 +286,7 @@ def _people(
     is_sample = False
     if len(said.pairs):
         answers = choices(said.pairs, _clusters(said))
-        fit = missing() or fit_reliability(answers, seed)
+        fit = missing() or fit_reliability(answers, seed, with_mace=False)
         is_sample = not isinstance(fit, str) and fit.is_sample
         none = np.zeros(len(said.pairs), dtype=np.int64)
         rows = annotator_table(_evidence(said), answers, fit, none)
@@ -388,4 +390,3 @@ def leaderboard(said: Readings, models: Mapping[str, str]) -> tuple[Standing, ..
             Standing(name, strength, share, rank[int(fit.group[k])], bool(fit.is_helped[k]))
         )
     return tuple(sorted(found, key=lambda s: (s.group, -s.strength.value, s.model)))
-

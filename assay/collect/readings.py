@@ -79,6 +79,8 @@ class Readings:
     met: Ints
     won: Floats
     met_in: Ints
+    surplus: int
+    """Judgments that came after enough others, and are kept."""
 
     def meetings(self, models: Mapping[str, str]) -> Meetings:
         """Meetings of responses of two different models, whose ids lead to their names."""
@@ -142,17 +144,20 @@ class _Reader:
         self.disputes: list[tuple[str, int, float, float, int]] = []
         self.outcomes: list[tuple[str, str]] = []
         self.met, self.met_in, self.won = array("q"), array("q"), array("d")
+        self.surplus = 0
         self.items = 0  # numbers given to single responses and steps
 
     def add(self, rows: Sequence[Any]) -> None:
         """All judgments of one comparison."""
         prompt = self.prompts.setdefault(rows[0].prompt_id, len(self.prompts))
         is_work = rows[0].purpose == "work"
+        self.surplus += sum(row.surplus for row in rows)
         for row in rows:
             who = self.people.setdefault(row.annotator_id, len(self.people))
             is_pair = is_work and row.answer["kind"] == "pair"
-            values = (who, row.number, prompt, row.submitted, row.active_ms,
-                      int(row.source == "person"), len(self.strength) if is_pair else -1)  # fmt: skip
+            place = len(self.strength) if is_pair else -1
+            on_site = int(row.source == "person")
+            values = (who, row.number, prompt, row.submitted, row.active_ms, on_site, place)
             for column, value in zip(self.lines.values(), values, strict=True):
                 column.append(value)
             if is_pair:
@@ -241,13 +246,11 @@ class _Reader:
                 _floats(self.same_best), _ints(self.w_cluster),
             ),
             disputes=tuple(self.disputes), outcomes=tuple(self.outcomes), met=_ints(self.met),
-            won=_floats(self.won), met_in=_ints(self.met_in),
+            won=_floats(self.won), met_in=_ints(self.met_in), surplus=self.surplus,
         )  # fmt: skip
 
 
-def _answers(
-    answer: Mapping[str, Any], first: str
-) -> Iterator[tuple[str, object, float, bool]]:
+def _answers(answer: Mapping[str, Any], first: str) -> Iterator[tuple[str, object, float, bool]]:
     """Question, part of the comparison, value, and whether 0 is a tie."""
     for response, said in (answer.get("acceptability") or {}).items():
         if said in ACCEPTED:
@@ -316,9 +319,7 @@ def disagreement(answers: Sequence[Mapping[str, Any]], first: str) -> tuple[floa
     return sum(apart) / len(apart), sum(spread) / len(spread)
 
 
-def _distance(
-    a: Mapping[str, Any], b: Mapping[str, Any], first: str
-) -> tuple[float, float] | None:
+def _distance(a: Mapping[str, Any], b: Mapping[str, Any], first: str) -> tuple[float, float] | None:
     if a["kind"] == "pair":
         signs = [0 if x["choice"] is None else 1 if x["choice"] == first else -1 for x in (a, b)]
         sizes = [sign * float(x["strength"]) for sign, x in zip(signs, (a, b), strict=True)]

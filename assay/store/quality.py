@@ -36,8 +36,6 @@ class Progress:
     wanted: int
     """Judgments, of all comparisons."""
     judged: int
-    surplus: int
-    """Judgments that came after enough others, and are kept."""
     at: int
 
     @property
@@ -68,15 +66,9 @@ def progress(connection: Connection, project_id: str) -> Progress:
             t.slots.c.project_id == project_id, t.slots.c.lease_until >= now, c.filled == 0, *work
         )
     )
-    surplus = connection.scalar(
-        select(func.count()).where(
-            t.judgments.c.project_id == project_id, t.judgments.c.surplus,
-            t.judgments.c.withdrawn.is_(None),
-        )
-    )  # fmt: skip
     return Progress(
         int(row.comparisons), int(row.done), int(row.begun) + int(held or 0), int(row.wanted),
-        int(row.judged), int(surplus or 0), now,
+        int(row.judged), now,
     )  # fmt: skip
 
 
@@ -107,14 +99,14 @@ def judged(connection: Connection, project_id: str) -> Iterator[Row[Any]]:
     """All standing judgments of people, comparison by comparison, as a stream.
 
     Judgments of withdrawn comparisons are left out. Rows have ``comparison_id``, ``number``,
-    ``prompt_id``, ``purpose``, ``annotator_id``, ``answer``, ``shown``, ``source``, ``submitted``
-    and ``active_ms``.
+    ``prompt_id``, ``purpose``, ``annotator_id``, ``answer``, ``shown``, ``source``, ``surplus``,
+    ``submitted`` and ``active_ms``.
     """
     c, j = t.comparisons.c, t.judgments.c
     query = (
         select(
             c.id.label("comparison_id"), c.number, c.prompt_id, c.purpose,
-            j.annotator_id, j.answer, j.shown, j.source, j.submitted, j.active_ms,
+            j.annotator_id, j.answer, j.shown, j.source, j.surplus, j.submitted, j.active_ms,
         )
         .join(t.judgments, j.comparison_id == c.id)
         .where(
@@ -248,7 +240,9 @@ def judgments_of(
     ]  # fmt: skip
 
 
-def openings(connection: Connection, comparison_ids: Sequence[str], most: int = 120) -> dict[str, str]:
+def openings(
+    connection: Connection, comparison_ids: Sequence[str], most: int = 120
+) -> dict[str, str]:
     """The first words of the last message of some comparisons' prompts."""
     rows = connection.execute(
         select(t.comparisons.c.id, t.prompts.c.messages)

@@ -20,7 +20,9 @@ from assay.types import as_messages
 START = 1_700_000_000_000
 
 
-def pair(prompt: str, sides: Sequence[str], models: Sequence[str | None], **more: Any) -> NewComparison:
+def pair(
+    prompt: str, sides: Sequence[str], models: Sequence[str | None], **more: Any
+) -> NewComparison:
     """A comparison of texts by models."""
     return NewComparison(
         as_messages(prompt, "user"),
@@ -56,7 +58,9 @@ def responses(store: PreferenceStore, project_id: str) -> dict[int, tuple[str, l
     with store.database.reading() as connection:
         rows = connection.execute(
             select(t.comparisons.c.number, t.comparisons.c.id, t.comparison_responses.c.response_id)
-            .join(t.comparison_responses, t.comparison_responses.c.comparison_id == t.comparisons.c.id)
+            .join(
+                t.comparison_responses, t.comparison_responses.c.comparison_id == t.comparisons.c.id
+            )
             .where(t.comparisons.c.project_id == project_id)
             .order_by(t.comparisons.c.number, t.comparison_responses.c.number)
         )
