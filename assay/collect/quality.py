@@ -33,8 +33,10 @@ from assay.store.database import now_ms
 from assay.store.people import DAY_MS
 from assay.types import Figure, LoadReport
 
-MANY = 20_000
-"""Items from which a bootstrap has fewer resamples."""
+MANY = 2_000
+"""Shared items from which a bootstrap has fewer resamples."""
+MOST_ITEMS = 10_000
+"""Shared items that coefficients and the model of reliability are computed from at most."""
 MOST_DAYS = 70
 """Days that are shown one by one; more are put together by week."""
 WEEK_MS = 7 * DAY_MS
@@ -58,6 +60,8 @@ class Asked:
     judgments: int
     detail: Agreement | None = None
     ac1: Outcome | None = None
+    part_of: int | None = None
+    """All items judged by two or more, where the figures are of a random part of them."""
 
 
 @dataclass(frozen=True)
@@ -205,12 +209,27 @@ def _asked(
     if why is not None:
         return Asked(name, level, Undefined(why), Undefined(why), 0, len(answers))
     items = len(shared_items(answers))
-    resamples = 2000 if items <= MANY else 400
-    found = agreement(answers, people, resamples, seed, has_ties)
+    resamples = 2000 if items <= MANY else 500
+    part = some(answers, seed)
+    found = agreement(part, people, resamples, seed, has_ties)
     return Asked(
         name, level, found.alpha[level], found.raw, found.items, found.judgments, found,  # type: ignore[index]
-        ac1(answers, resamples, seed) if level == "nominal" else None,
+        ac1(part, resamples, seed) if level == "nominal" else None,
+        items if items > MOST_ITEMS else None,
     )  # fmt: skip
+
+
+def some(answers: Answers, seed: int = 0) -> Answers:
+    """All answers, or of more than ``MOST_ITEMS`` shared items those to a random part of them.
+
+    The tables that kappas of two annotators each are resampled from grow with the items; at so many
+    the interval is narrow and the part as good as the whole.
+    """
+    shared = shared_items(answers)
+    if len(shared) <= MOST_ITEMS:
+        return answers
+    drawn = np.random.default_rng(seed).choice(shared, MOST_ITEMS, replace=False)
+    return answers.where(np.isin(answers.item, drawn))
 
 
 def missing() -> str | None:
@@ -286,8 +305,8 @@ def _people(
     is_sample = False
     if len(said.pairs):
         answers = choices(said.pairs, _clusters(said))
-        fit = missing() or fit_reliability(answers, seed, with_mace=False)
-        is_sample = not isinstance(fit, str) and fit.is_sample
+        fit = missing() or fit_reliability(some(answers, seed), seed, with_mace=False)
+        is_sample = len(shared_items(answers)) > MOST_ITEMS
         none = np.zeros(len(said.pairs), dtype=np.int64)
         rows = annotator_table(_evidence(said), answers, fit, none)
         audited = {row.name: row for row in rows}
