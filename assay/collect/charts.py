@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from markupsafe import Markup
 
 from assay.collect.pages import Words
-from assay.collect.quality import Asked, Outcome, Period, Person, Quality, Standing
+from assay.collect.quality import Asked, Period, Person, Quality, Standing
+from assay.data.audit.figures import Outcome
 from assay.pages.svg import Mark, columns_chart, line_chart, rows_chart
 from assay.types import Figure
 

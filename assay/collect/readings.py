@@ -1,6 +1,8 @@
 """Judgments as numbers: one pass over the rows of the store, comparison by comparison.
 
-An item's first side is the response whose id sorts first, whatever the order shown. Agreement,
+An item's first side is the response listed first on import or, for half of the comparisons, drawn
+by their numbers, the other one: files list the better one first, and where all say "the first" no
+coefficient can tell agreement from chance. It has nothing to do with the order shown. Agreement,
 disputes and meetings of models are of comparisons for work; items whose answer is known count in
 the time and number of judgments alone. Letters: J judgments · P those of pairs · M meetings.
 """
@@ -12,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, groupby
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -112,6 +115,13 @@ def read(rows: Iterable[Any]) -> Readings:
     return reader.done()
 
 
+def first_side(row: Any) -> str:
+    """The response that counts as the first of a comparison, the same for all who judged it."""
+    if len(row.shown) != 2 or crc32(str(row.number).encode()) % 2 == 0:
+        return str(row.lead)
+    return str(next(i for i in row.shown if i != row.lead))
+
+
 @dataclass
 class _Column:
     """A question while it is read."""
@@ -171,7 +181,7 @@ class _Reader:
             self._rank(rows, prompt)
 
     def _pair(self, row: Any, who: int) -> None:
-        first = min(row.shown)
+        first = first_side(row)
         choice = row.answer["choice"]
         values = (row.number, who, 0 if choice is None else 1 if choice == first else -1,
                   1 if row.shown[0] == first else -1)  # fmt: skip
@@ -183,7 +193,7 @@ class _Reader:
         """Dimensions, acceptability and steps; a single response or step is an item."""
         items: dict[tuple[str, object], int] = {}
         for row in rows:
-            who, first = self.people[row.annotator_id], min(row.shown)
+            who, first = self.people[row.annotator_id], first_side(row)
             for name, part, value, has_ties in _answers(row.answer, first):
                 column = self.questions.setdefault(name, _Column(has_ties))
                 if (name, part) not in items:
@@ -221,7 +231,7 @@ class _Reader:
                 self.outcomes.append((a, b))
 
     def _dispute(self, rows: Sequence[Any]) -> None:
-        found = disagreement([row.answer for row in rows], min(rows[0].shown))
+        found = disagreement([row.answer for row in rows], first_side(rows[0]))
         if found[0] > 0:
             self.disputes.append((rows[0].comparison_id, rows[0].number, *found, len(rows)))
 
@@ -231,7 +241,9 @@ class _Reader:
         pairs = {name: _ints(column) for name, column in self.pairs.items()}
         return Readings(
             people=tuple(self.people),
-            **{**lines, "is_person": lines["is_person"].astype(np.bool_)},
+            annotator=lines["annotator"], comparison=lines["comparison"], prompt=lines["prompt"],
+            submitted=lines["submitted"], active_ms=lines["active_ms"],
+            is_person=lines["is_person"].astype(np.bool_), pair_of=lines["pair_of"],
             pairs=Judgments(
                 pairs["item"], pairs["annotator"], pairs["value"], _floats(self.strength),
                 pairs["shown"], none.astype(np.bool_), none,

@@ -81,7 +81,7 @@ def _help(wins: Floats, group: NDArray[np.int64]) -> tuple[Floats, NDArray[np.bo
     torn = [g for g in np.unique(group) if len(np.unique(strong[group == g])) > 1]
     is_helped = np.isin(group, torn)
     met = (wins + wins.T > 0) & is_helped[:, None] & is_helped[None, :]
-    return 0.5 * met, is_helped
+    return np.where(met, 0.5, 0.0), is_helped
 
 
 def _fit(wins: Floats, group: NDArray[np.int64]) -> Floats:

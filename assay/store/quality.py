@@ -99,16 +99,18 @@ def judged(connection: Connection, project_id: str) -> Iterator[Row[Any]]:
     """All standing judgments of people, comparison by comparison, as a stream.
 
     Judgments of withdrawn comparisons are left out. Rows have ``comparison_id``, ``number``,
-    ``prompt_id``, ``purpose``, ``annotator_id``, ``answer``, ``shown``, ``source``, ``surplus``,
-    ``submitted`` and ``active_ms``.
+    ``prompt_id``, ``purpose``, ``lead`` (the response listed first on import), ``annotator_id``,
+    ``answer``, ``shown``, ``source``, ``surplus``, ``submitted`` and ``active_ms``.
     """
-    c, j = t.comparisons.c, t.judgments.c
-    query = (
+    c, j, listed = t.comparisons.c, t.judgments.c, t.comparison_responses.c
+    query: Any = (
         select(
             c.id.label("comparison_id"), c.number, c.prompt_id, c.purpose,
+            listed.response_id.label("lead"),
             j.annotator_id, j.answer, j.shown, j.source, j.surplus, j.submitted, j.active_ms,
         )
         .join(t.judgments, j.comparison_id == c.id)
+        .join(t.comparison_responses, (listed.comparison_id == c.id) & (listed.number == 0))
         .where(
             c.project_id == project_id, c.is_published, ~c.is_withdrawn, j.withdrawn.is_(None),
             j.source.in_(PEOPLE),

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import krippendorff
@@ -71,7 +72,9 @@ def test_alpha_of_sides_and_strengths_is_that_of_the_package(store: PreferenceSt
     graded = np.full((3, 12), np.nan)
     size = {"much": 1.0, "better": 2 / 3, "slightly": 1 / 3}
     for column, place in enumerate(responses(store, made).values()):
-        sign = 1 if min(place[1]) == place[1][0] else -1  # of the first as imported
+        number, (lead, other) = column + 1, place[1]
+        row_of = SimpleNamespace(number=number, lead=lead, shown=[other, lead])
+        sign = 1 if readings.first_side(row_of) == lead else -1
         for row, who in enumerate(ids.values()):
             if rng.random() < 0.15:
                 continue
@@ -128,6 +131,17 @@ def test_dimensions_acceptability_and_steps_each_have_their_alpha(store: Prefere
     labels = np.array([[1, 1, -1, np.nan], [1, 0, -1, 1]])
     expected = krippendorff.alpha(reliability_data=labels, level_of_measurement="ordinal")
     assert value(asked(found, "steps").coefficient) == pytest.approx(expected)
+
+
+def test_half_of_the_comparisons_are_turned_round_and_always_the_same_half() -> None:
+    def row(number: int) -> SimpleNamespace:
+        return SimpleNamespace(number=number, lead="a", shown=["b", "a"])
+
+    turned = [readings.first_side(row(number)) == "b" for number in range(1000)]
+    assert 450 < sum(turned) < 550
+    assert turned == [readings.first_side(row(number)) == "b" for number in range(1000)]
+    alone = SimpleNamespace(number=1, lead="a", shown=["a"])
+    assert readings.first_side(alone) == "a"
 
 
 def test_ac1_by_hand() -> None:

@@ -150,7 +150,8 @@ def test_a_decision_is_checked_kept_replaced_and_recorded(store: PreferenceStore
 def test_judgments_stay_what_they_were_when_a_reviewer_decides(store: PreferenceStore) -> None:
     made, ids = project(store, pairs(1))
     (place,) = responses(store, made).values()
-    choose(store, made, place, ids["ann"], 0)
+    assert store.claim(made, ids["ann"]) is not None
+    store.submit(ids["ann"], new_id(), place[0], {"raw": "first-better"})
 
     def rows(c: Any) -> list[Any]:
         return list(c.execute(select(t.judgments)).all())
@@ -162,14 +163,14 @@ def test_judgments_stay_what_they_were_when_a_reviewer_decides(store: Preference
 
 
 def test_the_order_shown_is_the_reviewers_own_and_balanced(store: PreferenceStore) -> None:
-    made, ids = project(store, pairs(200))
+    made, ids = project(store, pairs(60))
     first = 0
     for comparison_id, listed in responses(store, made).values():
         case = store.read(review.case_of, made, comparison_id, ids["cat"])
         again = store.read(review.case_of, made, comparison_id, ids["cat"])
         assert case.shown == again.shown
         first += case.shown[0] == listed[0]
-    assert 70 < first < 130
+    assert 15 < first < 45
 
 
 def test_nothing_of_another_project_is_found(store: PreferenceStore) -> None:
