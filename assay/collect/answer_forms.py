@@ -125,7 +125,7 @@ def _raw(answer: Mapping[str, Any], preset: Preset, case: Case) -> str:
     """The point of a scale that says the same in the order of this page; empty if none does."""
     choice = answer["choice"]
     side = 0 if choice is None else -1 if choice == case.shown[0] else 1
-    strength = float(answer["strength"])
+    strength = float(answer.get("strength") or 0.0)
     if preset.slider:
         return str(side * round(strength * preset.slider))
     both_bad = answer.get("raw") == "both-bad"
@@ -185,6 +185,8 @@ def _compared(answer: Mapping[str, Any], labels: Mapping[str, str], words: Words
     side, _, grade = raw.partition("-")
     if side in ("first", "second") and grade in GRADES:
         return words("review.side", label=label, grade=words(f"review.grade.{grade}"))
+    if answer.get("strength") is None:
+        return words("review.side", label=label, grade=words("review.grade.better"))
     return words("review.side-strength", label=label, strength=f"{answer['strength']:.2f}")
 
 

@@ -187,7 +187,8 @@ class _Reader:
                   1 if row.shown[0] == first else -1)  # fmt: skip
         for column, value in zip(self.pairs.values(), values, strict=True):
             column.append(value)
-        self.strength.append(float(row.answer["strength"]))
+        strength = row.answer.get("strength")  # an import may not say
+        self.strength.append(float("nan") if strength is None else float(strength))
 
     def _others(self, rows: Sequence[Any], prompt: int) -> None:
         """Dimensions, acceptability and steps; a single response or step is an item."""
@@ -334,7 +335,10 @@ def disagreement(answers: Sequence[Mapping[str, Any]], first: str) -> tuple[floa
 def _distance(a: Mapping[str, Any], b: Mapping[str, Any], first: str) -> tuple[float, float] | None:
     if a["kind"] == "pair":
         signs = [0 if x["choice"] is None else 1 if x["choice"] == first else -1 for x in (a, b)]
-        sizes = [sign * float(x["strength"]) for sign, x in zip(signs, (a, b), strict=True)]
+        sizes = [
+            sign * (1.0 if x.get("strength") is None else float(x["strength"]))
+            for sign, x in zip(signs, (a, b), strict=True)
+        ]
         return abs(signs[0] - signs[1]) / 2, abs(sizes[0] - sizes[1]) / 2
     if a["kind"] == "ranking":
         places = _places(a), _places(b)

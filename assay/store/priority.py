@@ -7,8 +7,9 @@ is its order taken over. Knows nothing of rewards.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
@@ -17,6 +18,8 @@ from assay.formats.files import read_rows
 from assay.store import tables as t
 from assay.store.events import record_event
 from assay.store.store import PreferenceStore
+
+BATCH = 500
 
 
 def prioritise(
@@ -42,8 +45,9 @@ def _prioritise(
     connection: Connection, project_id: str, order: Sequence[str], actor_id: str | None
 ) -> int:
     c = t.comparisons.c
-    mine = (c.project_id == project_id, c.is_published)
-    known = set(connection.scalars(select(c.id).where(*mine)))
+    known = set(connection.scalars(
+        select(c.id).where(c.project_id == project_id, c.is_published)
+    ))  # fmt: skip
     strange = [identity for identity in order if identity not in known]
     if strange:
         raise StoreError(
@@ -51,9 +55,7 @@ def _prioritise(
             "this project; give ids of its comparisons."
         )
     open_ones = list(connection.scalars(
-        select(c.id)
-        .where(*mine, c.purpose == "work", ~c.is_withdrawn, c.filled < c.overlap)
-        .order_by(c.place, c.number)
+        select(c.id).where(*_open(project_id)).order_by(c.place, c.number)
     ))  # fmt: skip
     is_open = set(open_ones)
     ahead = [identity for identity in order if identity in is_open]
@@ -64,6 +66,14 @@ def _prioritise(
         detail={"comparisons": len(ahead)},
     )  # fmt: skip
     return len(ahead)
+
+
+def _open(project_id: str) -> tuple[Any, ...]:
+    c = t.comparisons.c
+    return (
+        c.project_id == project_id, c.is_published, c.purpose == "work", ~c.is_withdrawn,
+        c.filled < c.overlap,
+    )  # fmt: skip
 
 
 def _set_places(connection: Connection, project_id: str, order: Sequence[str]) -> None:
@@ -78,6 +88,38 @@ def _set_places(connection: Connection, project_id: str, order: Sequence[str]) -
     connection.execute(
         update(t.memberships).where(t.memberships.c.project_id == project_id).values(cursor=0.0)
     )
+
+
+def open_rows(connection: Connection, project_id: str) -> Iterator[dict[str, Any]]:
+    """The comparisons that still want judgments, as rows that ``assay select`` reads.
+
+    Each has ``comparison_id``, ``prompt`` and ``responses``, and ``tools`` where there are any.
+    Solutions are left out: they compare nothing.
+    """
+    c, p = t.comparisons.c, t.prompts.c
+    query: Any = (
+        select(c.id, c.number, p.messages, p.tools)
+        .join(t.prompts, p.id == c.prompt_id)
+        .where(*_open(project_id), c.kind != "steps")
+        .order_by(c.number)
+    )
+    after = 0
+    while batch := connection.execute(query.where(c.number > after).limit(BATCH)).all():
+        after = batch[-1].number
+        responses: dict[str, list[Any]] = {row.id: [] for row in batch}
+        places = t.comparison_responses.c
+        listed = connection.execute(
+            select(places.comparison_id, t.responses.c.messages)
+            .join(t.responses, t.responses.c.id == places.response_id)
+            .where(places.comparison_id.in_(list(responses)))
+            .order_by(places.comparison_id, places.number)
+        )
+        for place in listed:
+            responses[place.comparison_id].append({"messages": place.messages})
+        for row in batch:
+            tools = {"tools": row.tools} if row.tools else {}
+            yield {"comparison_id": row.id, "prompt": row.messages, **tools,
+                   "responses": responses[row.id]}  # fmt: skip
 
 
 def read_order(path: str | Path) -> list[str]:

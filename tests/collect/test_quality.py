@@ -294,6 +294,22 @@ def test_the_largest_disagreement_comes_first_and_agreement_is_no_dispute(
     ]  # fmt: skip
 
 
+@pytest.mark.medium
+def test_imported_judgments_need_not_say_how_clearly(store: PreferenceStore) -> None:
+    made, ids = project(store, [pair("Q", ["a", "b"], ["m", "n"])])
+    (place,) = responses(store, made).values()
+    for who, side in (("ann", 0), ("ben", 1)):
+        identity = choose(store, made, place, ids[who], side, source="imported")
+        answer = {"kind": "pair", "choice": place[1][side]}
+        store.write(lambda c, i=identity, a=answer: c.execute(
+            update(t.judgments).where(t.judgments.c.id == i).values(answer=a)
+        ))  # fmt: skip
+    found = store.read(quality, made)
+    assert isinstance(asked(found, "chosen").raw, Figure)
+    assert [q.name for q in found.questions] == ["chosen"]
+    assert [(d.disagreement, d.spread) for d in found.disputes] == [(1.0, 1.0)]
+
+
 def test_disagreement_of_rankings_and_steps() -> None:
     def ranked(*groups: str) -> dict[str, Any]:
         return {"kind": "ranking", "groups": [list(group) for group in groups]}

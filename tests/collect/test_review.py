@@ -107,6 +107,11 @@ def test_every_route_for_every_role(store: PreferenceStore) -> None:
             if route.method == "GET":
                 status = who.client.get(path, follow_redirects=False).status_code
                 wanted = 200 if role in allowed else 303 if role == "nobody" else 404
+            elif path.endswith("/import"):
+                status = who.client.post(
+                    path, data={"csrf": who.csrf}, files={"file": ("a.jsonl", b"")},
+                    follow_redirects=False,
+                ).status_code  # fmt: skip
             else:
                 status = who.post(path, **fields).status_code
                 wanted = 303 if role in allowed else 401 if role == "nobody" else 404
@@ -437,6 +442,7 @@ def test_answers_in_words() -> None:
     chosen = {"kind": "pair", "choice": "y", "strength": 1.0, "raw": "first-much"}
     assert said(chosen) == ["B is much better"]
     assert said({**chosen, "raw": "-40", "strength": 0.4}) == ["B is better, strength 0.40"]
+    assert said({"kind": "pair", "choice": "x"}) == ["A is better"]
     assert said({**chosen, "choice": None, "raw": "tie"}) == ["Neither is better"]
     bad = {"x": "bad", "y": "bad"}
     assert said({**chosen, "choice": None, "raw": "both-bad", "acceptability": bad}) == [
@@ -531,6 +537,61 @@ def test_the_table_of_annotators_shows_failed_screening(store: PreferenceStore) 
     gone = store.write(people.set_role, made, ids["ann"], None)
     assert gone is None
     assert "not a member" in who.client.get(f"/projects/{made}/annotators/{ids['ann']}").text
+
+
+# --- the order of work ----------------------------------------------------------------------------
+
+
+@pytest.mark.medium
+def test_what_select_chooses_of_the_open_comparisons_is_given_out_first(
+    store: PreferenceStore, tmp_path: Path
+) -> None:
+    from assay.configs import Select
+    from assay.score.select import run
+
+    rows = [pair(f"Q{i}", [f"a{i}", f"b{i}"], ["hidden-model", None]) for i in range(6)]
+    made, ids = project(store, [*rows, *kinds()[2:]], settings=ProjectSettings(overlap=1))
+    first = store.claim(made, ids["ann"])
+    assert first is not None
+    store.submit(ids["ann"], new_id(), first.comparison_id, {"raw": "tie"})
+    admin = visitor(store, "admin", made)
+    page = admin.client.get(f"/projects/{made}/order/open.jsonl")
+    assert page.status_code == 200
+    assert "hidden-model" not in page.text
+    (tmp_path / "open.jsonl").write_text(page.text)
+    assert len(page.text.splitlines()) == 5  # neither the one that is done nor the solution
+    chosen = tmp_path / "chosen.jsonl"
+    run(Select(run="none", input=tmp_path / "open.jsonl", output=chosen, method="random", count=3,
+               seed=4))  # fmt: skip
+    order = [json.loads(line)["comparison_id"] for line in chosen.read_text().splitlines()]
+    answer = admin.client.post(
+        f"/projects/{made}/order/import", data={"csrf": admin.csrf},
+        files={"file": ("chosen.jsonl", chosen.read_bytes())}, follow_redirects=False,
+    )  # fmt: skip
+    assert answer.status_code == 303
+    given = []
+    for _ in range(3):
+        held = store.claim(made, ids["ann"])
+        assert held is not None
+        given.append(held.comparison_id)
+        store.submit(ids["ann"], new_id(), held.comparison_id, {"raw": "tie"})
+    assert given == order
+
+
+@pytest.mark.parametrize("body", [b'{"prompt": "x"}\n', b"{nonsense\n", b"\xff\xfe\n"])
+def test_a_file_that_names_no_comparisons_is_refused_with_a_sentence(
+    store: PreferenceStore, body: bytes
+) -> None:
+    made, _, _, _ = filled(store)
+    admin = visitor(store, "admin", made)
+    answer = admin.client.post(
+        f"/projects/{made}/order/import", data={"csrf": admin.csrf},
+        files={"file": ("chosen.jsonl", body)},
+    )  # fmt: skip
+    assert answer.status_code == 422
+    said = texts(answer.text)
+    assert "The file line 1" in said
+    assert "/tmp" not in said
 
 
 # --- words ----------------------------------------------------------------------------------------

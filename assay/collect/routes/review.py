@@ -7,12 +7,16 @@ judged what while a comparison is decided.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-from fastapi import Depends, Form, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi import Depends, Form, Request, UploadFile
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from markupsafe import Markup
 
 from assay.collect import answer_forms, charts
@@ -21,8 +25,8 @@ from assay.collect.figures import figures_of
 from assay.collect.pages import Words, page, words_for
 from assay.collect.quality import Dispute, Person, Quality, missing
 from assay.collect.routing import Policy, RefusedError, Route, Viewer
-from assay.errors import StoreError
-from assay.store import people, review
+from assay.errors import DataError, StoreError
+from assay.store import people, priority, review
 from assay.store import quality as counted
 from assay.store.answers import AnswerError
 from assay.store.presets import PRESETS
@@ -57,6 +61,7 @@ def dashboard(request: Request, project_id: str) -> Response:
         board=charts.leaderboard(board, words), day=charts.day,
         groups=len({s.group for s in board}), helped=any(s.is_helped for s in board),
         question_name=_question_name(words),
+        can_order=_viewer(request).rank >= Policy.PROJECT_ADMIN,
     )  # fmt: skip
 
 
@@ -324,6 +329,40 @@ def _about(line: counted.JudgmentLine, words: Words) -> list[Markup]:
     return said
 
 
+# --- the order of work ----------------------------------------------------------------------------
+
+
+def open_comparisons(request: Request, project_id: str) -> Response:
+    """The comparisons that still want judgments, for ``assay select``."""
+    _project(request, project_id)
+    store = _store(request)
+
+    def lines() -> Iterator[str]:
+        with store.database.reading() as connection:
+            for row in priority.open_rows(connection, project_id):
+                yield json.dumps(row, ensure_ascii=False) + "\n"
+
+    return StreamingResponse(
+        lines(), media_type="application/jsonl",
+        headers={"Content-Disposition": 'attachment; filename="open.jsonl"'},
+    )  # fmt: skip
+
+
+def set_order(request: Request, project_id: str, file: UploadFile) -> Response:
+    """Give comparisons out in the order of a file that ``assay select`` wrote."""
+    _project(request, project_id)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "chosen.jsonl"
+        with path.open("wb") as target:
+            shutil.copyfileobj(file.file, target)
+        try:
+            order = priority.read_order(path)
+        except DataError as error:
+            raise DataError(str(error).replace(str(path), "The file")) from None
+    priority.prioritise(_store(request), project_id, order, _viewer(request).id)
+    return RedirectResponse(f"/projects/{project_id}", 303)
+
+
 # --- what pages share -----------------------------------------------------------------------------
 
 
@@ -385,4 +424,6 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_BASE}/annotators/{{annotator_id}}", annotator, Policy.REVIEWER),
     Route("POST", f"{_BASE}/annotators/{{annotator_id}}/standing", set_standing, Policy.REVIEWER),
     Route("POST", f"{_BASE}/annotators/{{annotator_id}}/note", add_note, Policy.REVIEWER),
+    Route("GET", f"{_BASE}/order/open.jsonl", open_comparisons, Policy.PROJECT_ADMIN),
+    Route("POST", f"{_BASE}/order/import", set_order, Policy.PROJECT_ADMIN),
 )
