@@ -234,9 +234,14 @@ def set_role(
 
 
 def set_state(
-    connection: Connection, project_id: str, annotator_id: str, state: str, actor_id: str | None
+    connection: Connection,
+    project_id: str,
+    annotator_id: str,
+    state: str,
+    actor_id: str | None,
+    reason: str = "",
 ) -> None:
-    """Block an annotator in a project, or let them go on."""
+    """Block an annotator in a project, or let them go on; the record says why."""
     connection.execute(
         update(t.memberships)
         .where(t.memberships.c.project_id == project_id,
@@ -244,7 +249,7 @@ def set_state(
         .values(state=state)
     )  # fmt: skip
     record_event(connection, f"member.{state}", annotator_id, actor_id=actor_id,
-                 project_id=project_id)  # fmt: skip
+                 project_id=project_id, detail={"reason": reason} if reason else {})  # fmt: skip
 
 
 def role_of(connection: Connection, project_id: str, annotator_id: str) -> Role | None:

@@ -50,6 +50,8 @@ ROLES = ("annotator", "reviewer", "admin")
 KINDS = ("pair", "ranking", "steps")
 PURPOSES = ("work", "screening", "training", "gold", "attention")
 """Why a comparison is shown: all but ``work`` have an expected answer and are for everybody."""
+MEMBER_EVENTS = "action IN ('member.noted', 'member.blocked', 'member.active')"
+"""What is recorded of one annotator in a project: few among very many events."""
 
 annotators = Table(
     "annotator",
@@ -314,7 +316,9 @@ events = Table(
     Column("previous", String(64), nullable=False),
     Column("digest", String(64), nullable=False, unique=True),
     Index("ix_event_project_id_seq", "project_id", "seq"),
-)
+    Index("ix_event_member", "project_id", "subject",
+          sqlite_where=text(MEMBER_EVENTS), postgresql_where=text(MEMBER_EVENTS)),
+)  # fmt: skip
 
 chain = Table(
     "chain",

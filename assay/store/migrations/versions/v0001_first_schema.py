@@ -65,6 +65,17 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.create_index("ix_event_project_id_seq", ["project_id", "seq"], unique=False)
+        batch_op.create_index(
+            "ix_event_member",
+            ["project_id", "subject"],
+            unique=False,
+            sqlite_where=sa.text(
+                "action IN ('member.noted', 'member.blocked', 'member.active')"
+            ),
+            postgresql_where=sa.text(
+                "action IN ('member.noted', 'member.blocked', 'member.active')"
+            ),
+        )
 
     op.create_table(
         "project",
@@ -634,6 +645,7 @@ def downgrade() -> None:
     op.drop_table("project")
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.drop_index("ix_event_project_id_seq")
+        batch_op.drop_index("ix_event_member")
 
     op.drop_table("event")
     op.drop_table("chain")
