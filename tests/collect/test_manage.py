@@ -403,9 +403,7 @@ def test_quota_turn_and_withdrawal_are_changed(site):
     assert given is not None
     assert given.comparison_id == second  # the first is done
     for overlap in ("0", "101", "x", "1e3"):
-        assert "overlap must be" in alert(
-            site.post("admin", f"{at}/overlap", {"overlap": overlap})
-        )
+        assert "overlap must be" in alert(site.post("admin", f"{at}/overlap", {"overlap": overlap}))
     last = site.comparisons()[5]
     assert site.post("admin", site.at(f"/comparisons/{last}/place"), {"place": "-5"}
                      ).status_code == 303  # fmt: skip
@@ -487,9 +485,10 @@ def test_each_page_shows_a_project_what_its_role_may_open(site):
                 "/comparisons"}  # fmt: skip
     assert links("reviewer") == reviewer
     assert links("admin") == reviewer | {"/settings", "/members", "/data", "/events", "/webhooks"}
-    assert 'href="%s" aria-current="page"' % site.at("/comparisons") in site.as_("admin").get(
-        site.at("/comparisons")
-    ).text
+    assert (
+        'href="%s" aria-current="page"' % site.at("/comparisons")
+        in site.as_("admin").get(site.at("/comparisons")).text
+    )
 
 
 @pytest.mark.parametrize("language", ["en", "de", "ar"])

@@ -197,7 +197,9 @@ def test_who_may_is_let_in_everywhere(site, ids, tmp_path):
             tried += 1
             answer = ask(site, role, case, case.filled(ids[role or ""]))
             fine = answer.status_code < 500 and answer.status_code not in (401, 403)
-            if case.path in MAY_BE_MISSING or (not project_only and case.policy == Policy.SIGNED_IN):
+            if case.path in MAY_BE_MISSING or (
+                not project_only and case.policy == Policy.SIGNED_IN
+            ):
                 # whether it is theirs is for the store to say
                 pass
             else:
@@ -637,5 +639,3 @@ def test_pages_hold_no_inline_script_or_style():
         found += [f"{file.name}: {m}" for m in re.findall(
             r"<script(?![^>]*\bsrc=)[^>]*>|<style|\sstyle=|\son\w+=|javascript:|\|\s*safe\b", text)]  # fmt: skip
     assert found == []
-
-

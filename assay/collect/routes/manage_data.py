@@ -203,9 +203,7 @@ def _changed(request: Request, comparison_id: str, done: str, work: Any, *more: 
         raise
     except StoreError:
         raise hidden() from None
-    return RedirectResponse(
-        f"/projects/{project.id}/comparisons/{comparison_id}?done={done}", 303
-    )
+    return RedirectResponse(f"/projects/{project.id}/comparisons/{comparison_id}?done={done}", 303)
 
 
 # --- the record -----------------------------------------------------------------------------------

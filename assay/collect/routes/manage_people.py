@@ -67,7 +67,9 @@ def _add_member(
         if people.role_of(connection, project_id, person.id) is not None:
             raise ConfigError(f"{person.name!r} is a member already; change the role in the list.")
         if not person.is_active:
-            raise ConfigError(f"The account {person.name!r} is not active; a site admin can set it.")
+            raise ConfigError(
+                f"The account {person.name!r} is not active; a site admin can set it."
+            )
         people.set_role(connection, project_id, person.id, role, actor_id)
         return None
     identity = people.add_annotator(
