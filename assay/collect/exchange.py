@@ -18,7 +18,6 @@ from assay.store.records import Purpose
 from assay.store.store import PreferenceStore
 from assay.store.tables import PURPOSES
 
-
 FILES = (".jsonl", ".parquet", ".csv")
 """How the names of files end that can be taken out here."""
 
@@ -84,13 +83,19 @@ def import_file(
         AssayError: If it cannot be read; nothing is kept.
     """
     if purpose not in PURPOSES:
-        raise ConfigError(f"The purpose must be one of {', '.join(PURPOSES)}, not {purpose[:60]!r}.")
+        raise ConfigError(
+            f"The purpose must be one of {', '.join(PURPOSES)}, not {purpose[:60]!r}."
+        )
     if format and format not in formats_in():
         raise ConfigError(
             f"The format must be one of {', '.join(formats_in())}, not {format[:60]!r}."
         )
     rows = incoming.new_comparisons(
-        path, format=format or "auto", purpose=cast("Purpose", purpose), overlap=overlap, name=source
+        path,
+        format=format or "auto",
+        purpose=cast("Purpose", purpose),
+        overlap=overlap,
+        name=source,
     )
     return store.add_comparisons(
         project_id, rows, source=source, format=format or "auto", actor_id=actor_id,

@@ -5,10 +5,9 @@ A form is a mapping of names to texts. What was typed is given back as it was wh
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from assay.errors import ConfigError
 from assay.store.records import STANDARD_DIMENSIONS, Dimension, ProjectSettings, Rubric
@@ -60,9 +59,9 @@ def _kinds() -> list[tuple[str, str, bool]]:
     found = []
     for f in fields(ProjectSettings):
         hint = hints[f.name]
-        optional = get_origin(hint) in (Union, types.UnionType)
-        kind = next(a for a in get_args(hint) if a is not type(None)) if optional else hint
-        found.append((f.name, {bool: "flag", int: "whole", float: "number"}[kind], optional))
+        kinds = set(get_args(hint)) or {hint}
+        kind = "flag" if bool in kinds else "number" if float in kinds else "whole"
+        found.append((f.name, kind, type(None) in kinds))
     return found
 
 

@@ -20,9 +20,9 @@ from starlette.concurrency import run_in_threadpool
 
 from assay.collect.limits import Limiter
 from assay.store import people
+from assay.store.listing import has_project
 from assay.store.people import Annotator
 from assay.store.records import Role
-from assay.store.listing import has_project
 from assay.store.store import PreferenceStore
 
 COOKIE = "assay_session"

@@ -7,7 +7,8 @@ import secrets
 import signal
 import socket
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,9 @@ def run(config: Collect) -> None:
                 say(_imported(store, config, config.import_))
             token = None if _has_admin(store) else secrets.token_urlsafe(24)
             app = _app(store, config, token)
-            say(_link(config.host, place.getsockname()[1], token))
-            _serve(app, place, config)
+            with _ending_well():
+                say(_link(config.host, place.getsockname()[1], token))
+                _serve(app, place, config)
     finally:
         place.close()
 
@@ -187,10 +189,16 @@ def _serve(app: Any, place: socket.socket, config: Collect) -> None:
             forwarded_allow_ips="127.0.0.1,::1", timeout_graceful_shutdown=STOP_SECONDS,
         )
     )  # fmt: skip
-    before = signal.signal(signal.SIGTERM, _interrupt)  # a service's stop ends as Ctrl-C does
+    server.run(sockets=[place])
+
+
+@contextmanager
+def _ending_well() -> Iterator[None]:
+    """Ctrl-C is how it ends, and so is a service's stop."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with suppress(KeyboardInterrupt):
-            server.run(sockets=[place])
+            yield
     finally:
         signal.signal(signal.SIGTERM, before)
     print("Stopped.", file=sys.stderr)

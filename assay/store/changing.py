@@ -82,9 +82,7 @@ def set_place(
         raise ConfigError(f"place must be a number from -1e12 to 1e12, not {place}.")
     row = _comparison(connection, project_id, comparison_id)
     _set(connection, row.id, place=place)
-    connection.execute(
-        update(t.slots).where(t.slots.c.comparison_id == row.id).values(place=place)
-    )
+    connection.execute(update(t.slots).where(t.slots.c.comparison_id == row.id).values(place=place))
     # annotators go on from the last place they took; now the next may lie before it
     connection.execute(
         update(t.memberships).where(t.memberships.c.project_id == project_id).values(cursor=0.0)

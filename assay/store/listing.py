@@ -409,6 +409,4 @@ def every_event(connection: Connection, project_id: str) -> Iterator[dict[str, A
 
 
 def _event(row: Row[Any]) -> Event:
-    return Event(
-        row.seq, row.at, row.action, row.subject, row.detail, row.actor_id, row.project_id
-    )
+    return Event(row.seq, row.at, row.action, row.subject, row.detail, row.actor_id, row.project_id)

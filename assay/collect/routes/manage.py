@@ -118,9 +118,7 @@ def change_settings(request: Request, form: Form) -> Response:
     settings, inputs = settings_from(texts(form))
     if settings is None:
         return _settings_page(request, 422, inputs=inputs)
-    store_of(request).change_project(
-        project.id, settings=settings, actor_id=viewer_of(request).id
-    )
+    store_of(request).change_project(project.id, settings=settings, actor_id=viewer_of(request).id)
     return RedirectResponse(f"/projects/{project.id}/settings?done=settings", 303)
 
 

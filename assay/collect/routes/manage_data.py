@@ -176,13 +176,13 @@ def withdraw(request: Request, comparison_id: str, withdrawn: Text = "") -> Resp
     )
 
 
-def set_overlap(request: Request, comparison_id: str, overlap: Text) -> Response:
+def set_overlap(request: Request, comparison_id: str, overlap: Text = "") -> Response:
     """Want another number of judgments of a comparison."""
     number = int(overlap) if overlap.strip().isdecimal() and len(overlap) < 6 else -1
     return _changed(request, comparison_id, "changed", changing.set_overlap, number)
 
 
-def set_place(request: Request, comparison_id: str, place: Text) -> Response:
+def set_place(request: Request, comparison_id: str, place: Text = "") -> Response:
     """Change the turn of a comparison."""
     try:
         number = float(place)
@@ -203,9 +203,7 @@ def _changed(request: Request, comparison_id: str, done: str, work: Any, *more: 
         raise
     except StoreError:
         raise hidden() from None
-    return RedirectResponse(
-        f"/projects/{project.id}/comparisons/{comparison_id}?done={done}", 303
-    )
+    return RedirectResponse(f"/projects/{project.id}/comparisons/{comparison_id}?done={done}", 303)
 
 
 # --- the record -----------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def members(request: Request) -> Response:
 
 
 def add_member(
-    request: Request, name: Name, role: Word = "annotator", password: Password = ""
+    request: Request, name: Name = "", role: Word = "annotator", password: Password = ""
 ) -> Response:
     """Take somebody in by name. Who has no account gets one, with a password or a link to set it."""
     project, viewer = project_of(request), viewer_of(request)
@@ -67,7 +67,9 @@ def _add_member(
         if people.role_of(connection, project_id, person.id) is not None:
             raise ConfigError(f"{person.name!r} is a member already; change the role in the list.")
         if not person.is_active:
-            raise ConfigError(f"The account {person.name!r} is not active; a site admin can set it.")
+            raise ConfigError(
+                f"The account {person.name!r} is not active; a site admin can set it."
+            )
         people.set_role(connection, project_id, person.id, role, actor_id)
         return None
     identity = people.add_annotator(
@@ -179,7 +181,7 @@ def everybody(request: Request) -> Response:
     return _people_page(request)
 
 
-def add_person(request: Request, name: Name, password: Password = "") -> Response:
+def add_person(request: Request, name: Name = "", password: Password = "") -> Response:
     """A new account, with a password or a link to set it."""
     viewer = viewer_of(request)
     try:
@@ -278,7 +280,7 @@ def invite_form(request: Request, secret: str) -> Response:
     return page(request, "manage_invite.html", person=person, secret=secret, error=None)
 
 
-def accept(request: Request, secret: str, password: Password) -> Response:
+def accept(request: Request, secret: str, password: Password = "") -> Response:
     """Set the password, and sign in. The link works once."""
     limit(request, "invite", 30)
     store = store_of(request)

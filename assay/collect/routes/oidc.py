@@ -104,8 +104,10 @@ def _is_safe(address: object) -> bool:
     except ValueError:
         return False
     local = host in ("127.0.0.1", "::1", "localhost")
-    return bool(host) and not parts.username and (
-        parts.scheme == "https" or (parts.scheme == "http" and local)
+    return (
+        bool(host)
+        and not parts.username
+        and (parts.scheme == "https" or (parts.scheme == "http" and local))
     )
 
 
