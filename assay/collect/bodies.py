@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from assay.errors import DataError
 from assay.store.records import (
@@ -151,6 +151,13 @@ class RubricChange(Body):
     )  # fmt: skip
     ranking_ties: bool | None = None
     step_mode: StepMode | None = None
+
+    @model_validator(mode="after")
+    def _no_null(self) -> RubricChange:
+        for name in self.model_fields_set:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} is null; leave it out to keep it as it is")
+        return self
 
 
 def changed(before: Mapping[str, Any], change: BaseModel | None) -> dict[str, Any]:
@@ -590,6 +597,35 @@ class Progress(BaseModel):
     judgments: int
     surplus: int
     withdrawn: int
+
+
+class FigureOut(BaseModel):
+    """A coefficient with its 95 % interval and what it was measured on, or why there is none."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    undefined: str | None = None
+
+
+class QuestionOut(BaseModel):
+    """How far annotators agree on one question."""
+
+    name: str = Field(description="chosen, strength, acceptability, steps, … or dimension:NAME")
+    level: str = Field(description="The scale of Krippendorff's alpha, or kendall for W.")
+    coefficient: FigureOut
+    raw: FigureOut
+    items: int
+    judgments: int
+
+
+class AgreementOut(BaseModel):
+    """Agreement by question. ``is_running``: newer figures are on the way; ask again."""
+
+    at: int | None
+    is_running: bool
+    questions: list[QuestionOut]
 
 
 class EventOut(BaseModel):

@@ -140,6 +140,7 @@ def test_settings_need_if_match_and_right_values(site):
         {"settings": {"overlap": None}},
         {"settings": {"overlaps": 1}},
         {"rubric": {"preset": "none such"}},
+        {"rubric": {"acceptability": None}},
         {"rubric": {"dimensions": [{"name": "a"}, {"name": "a"}]}},
         {"rubric": {"question": "\x00"}},
         {"pause": True},
@@ -268,7 +269,7 @@ def test_reviewers_see_neither_models_nor_names(site):
     site.store.change_project(site.project, settings=ProjectSettings(show_names=True))
     assert json.loads(site.as_("reviewer").get(site.path("judgments")).text)["annotator"] == "ada"
     for path in (site.path("comparisons"), site.path("comparisons", first), site.path("judgments"),
-                 site.path("progress"), site.path("events"), site.path("export")):  # fmt: skip
+                 site.path("progress"), site.path("agreement"), site.path("events"), site.path("export")):  # fmt: skip
         assert site.as_("ada").get(path).status_code == 404
 
 
@@ -303,8 +304,13 @@ def test_what_is_no_comparison_is_refused_with_a_sentence(site):
         {**PAIR, "judgments": [{"answer": {"choice": 5}}]},
         {**PAIR, "judgments": [{"answer": {"choice": 0, "strength": 2}}]},
         {**PAIR, "judgments": [{"answer": {"choice": 0}, "shown": [0, 0]}]},
-        {**PAIR, "judgments": [{"answer": {"choice": 0}, "annotator": "A"},
-                               {"answer": {"choice": 1}, "annotator": "a "}]},
+        {
+            **PAIR,
+            "judgments": [
+                {"answer": {"choice": 0}, "annotator": "A"},
+                {"answer": {"choice": 1}, "annotator": "a "},
+            ],
+        },
         {**PAIR, "judgments": [{"answer": {"groups": [[0], [0]]}}]},
         {**PAIR, "judgments": [{"answer": {"dimensions": {"d": {"ratings": {"2": 1}}}}}]},
         {**STEPS, "judgments": [{"answer": {"labels": [1]}}]},
@@ -443,6 +449,24 @@ def test_progress_counts_what_counts(site):
     assert site.as_("reviewer").get(site.path("progress")).json() == {
         "comparisons": 4, "done": 1, "wanted": 8, "judgments": 2, "surplus": 0, "withdrawn": 1,
     }  # fmt: skip
+
+
+def test_agreement_is_that_of_the_pages(site):
+    from assay.collect.figures import figures_of
+
+    empty = site.as_("reviewer").get(site.path("agreement")).json()
+    assert all(q["coefficient"]["undefined"] for q in empty["questions"])
+    for who in ("ada", "bob"):
+        for raw in ("first-better", "second-better", "first-better"):
+            site.judge(who, raw)
+    said = site.as_("reviewer").get(site.path("agreement")).json()
+    found = figures_of(site.store).of(site.store, site.project)
+    assert [q["name"] for q in said["questions"]] == [q.name for q in found.questions]
+    chosen = next(q for q in said["questions"] if q["name"] == "chosen")
+    assert (chosen["items"], chosen["judgments"]) == (3, 6)
+    wanted = next(q for q in found.questions if q.name == "chosen").coefficient
+    assert chosen["coefficient"]["value"] == wanted.value
+    assert site.as_("ada").get(site.path("agreement")).status_code == 404
 
 
 def test_events_go_on_by_number_and_the_site_has_all(site):

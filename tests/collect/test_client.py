@@ -290,7 +290,9 @@ def test_a_script_can_claim_and_submit(site, monkeypatch):
             return httpx2.Response(200, json={"assignment": assignment, "reason": None})
         return httpx2.Response(200, json={"id": "j", "surplus": False})
 
-    with CollectClient("http://site.example", "t", transport=httpx2.MockTransport(answer)) as client:
+    with CollectClient(
+        "http://site.example", "t", transport=httpx2.MockTransport(answer)
+    ) as client:
         at = client.claim("p", have=["old"])
         assert at is not None
         assert client.submit(at, {"raw": "first-better"}, active_ms=5) == {

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi import Path as InPath
@@ -31,6 +31,10 @@ from assay.store import people, webhooks
 from assay.store.importing import ImportBusyError
 from assay.store.records import Judged, Kind, ProjectSettings, Purpose, Rubric
 from assay.store.store import PreferenceStore, Project
+from assay.types import Figure
+
+if TYPE_CHECKING:
+    from assay.data.audit.figures import Undefined
 
 STREAM_ROWS = 1000
 """Judgments that a stream reads at a time; no transaction stays open between."""
@@ -360,6 +364,33 @@ def read_progress(request: Request, project_id: Id) -> b.Progress:
     return b.Progress.model_validate(_store(request).read(stored.counts, project_id))
 
 
+def read_agreement(request: Request, project_id: Id) -> b.AgreementOut:
+    """How far annotators agree, by question. The first answer on much data has none yet."""
+    from assay.collect.figures import figures_of
+
+    store = _store(request)
+    figures = figures_of(store)
+    found = figures.of(store, project_id)
+    asked = found.questions if found is not None else ()
+    return b.AgreementOut(
+        at=found.at if found is not None else None,
+        is_running=figures.is_running(project_id),
+        questions=[
+            b.QuestionOut(
+                name=q.name, level=q.level, coefficient=_figure(q.coefficient), raw=_figure(q.raw),
+                items=q.items, judgments=q.judgments,
+            )
+            for q in asked
+        ],
+    )  # fmt: skip
+
+
+def _figure(found: Figure | Undefined) -> b.FigureOut:
+    if isinstance(found, Figure):
+        return b.FigureOut(**found.to_dict())
+    return b.FigureOut(undefined=found.why)
+
+
 def export_project(
     request: Request,
     project_id: Id,
@@ -583,6 +614,7 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", _ONE + "/judgments", stream_judgments, Policy.REVIEWER,
            **_stream("application/x-ndjson", "Judgments, one JSON object a line.")),
     _route("GET", _ONE + "/progress", read_progress, Policy.REVIEWER),
+    _route("GET", _ONE + "/agreement", read_agreement, Policy.REVIEWER),
     _route("GET", _ONE + "/export", export_project, _ADMIN,
            **_stream("application/octet-stream", "The file.")),
     _route("GET", _ONE + "/events", list_events, _ADMIN),
