@@ -268,8 +268,9 @@ def test_reviewers_see_neither_models_nor_names(site):
         assert (json.loads(stream)["annotator"] == "ada") is sees
     site.store.change_project(site.project, settings=ProjectSettings(show_names=True))
     assert json.loads(site.as_("reviewer").get(site.path("judgments")).text)["annotator"] == "ada"
-    for path in (site.path("comparisons"), site.path("comparisons", first), site.path("judgments"),
-                 site.path("progress"), site.path("agreement"), site.path("events"), site.path("export")):  # fmt: skip
+    for name in ("comparisons", f"comparisons/{first}", "judgments", "progress", "agreement",
+                 "events", "export"):  # fmt: skip
+        path = site.path(name)
         assert site.as_("ada").get(path).status_code == 404
 
 
@@ -379,7 +380,8 @@ def test_names_of_annotators_outside_ascii_come_twice(site):
 
 def test_lists_filter_and_go_on_by_number(site):
     _add(site, {**PAIR, "language": "de"},
-         {**PAIR, "purpose": "gold", "expected": {"choice": None}, "prompt": "x"}, STEPS)  # fmt: skip
+         {**PAIR, "purpose": "gold", "expected": {"choice": None}, "prompt": "x"},
+         STEPS)  # fmt: skip
     path = site.path("comparisons")
     assert [c["number"] for c in _items(site, "reviewer", path, limit=3)] == list(range(1, 9))
     assert [c["number"] for c in _items(site, "reviewer", path, kind="steps")] == [8]

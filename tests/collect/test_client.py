@@ -118,7 +118,7 @@ def test_everything_of_a_comparison_survives_the_way(served):
         (
             NewResponse(as_messages("Darum.", "assistant"), model="m", provenance={"k": [1, None]}),
             NewResponse((Message("assistant", "", {"tool_calls": [{"id": "1"}]}),)),
-            NewResponse(as_messages("Ä ه 🙂", "assistant")),
+            NewResponse(as_messages("Ä \u0647 🙂", "assistant")),
         ),
         kind="ranking", overlap=3, place=-2.5, language="de", extra={"id": "7"},
         tools=[{"type": "function"}],
@@ -184,7 +184,7 @@ def test_it_waits_as_long_as_it_is_asked_to_and_longer_each_time(served):
 
 
 def test_it_gives_up_after_so_many_tries_with_a_sentence(served, pair):
-    site, url = served
+    _site, _url = served
     client, network, waits = client_of(served, faults=["unreachable"] * 9, retries=3)
     with pytest.raises(CollectError, match=r"does not answer \(tried 4 times\): no route") as error:
         client.projects()
@@ -198,7 +198,7 @@ def test_it_gives_up_after_so_many_tries_with_a_sentence(served, pair):
 
 
 def test_what_cannot_be_repeated_is_sent_once(served):
-    site, _ = served
+    _site, _ = served
     client, network, _ = client_of(served, "site", faults=["reset"])
     with pytest.raises(CollectError, match="connection reset"):
         client.create_project("odes")
