@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 
 from assay.collect import bodies
 from assay.collect.routes import api
@@ -461,7 +462,10 @@ def test_agreement_is_that_of_the_pages(site):
     for who in ("ada", "bob"):
         for raw in ("first-better", "second-better", "first-better"):
             site.judge(who, raw)
-    said = site.as_("reviewer").get(site.path("agreement")).json()
+    said, until = empty, time.monotonic() + 60
+    while not said["questions"] and time.monotonic() < until:  # they are computed beside
+        said = site.as_("reviewer").get(site.path("agreement")).json()
+        time.sleep(0.1)
     found = figures_of(site.store).of(site.store, site.project)
     assert [q["name"] for q in said["questions"]] == [q.name for q in found.questions]
     chosen = next(q for q in said["questions"] if q["name"] == "chosen")
