@@ -34,9 +34,12 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "quickstart": Verb("assay.configs:Quickstart", "assay.quickstart:run"),
     "audit": Verb("assay.configs:Audit", "assay.auditor:run"),
+    "collect": Verb("assay.configs:Collect", "assay.collect.run:run"),
     "train reward": Verb("assay.configs:TrainReward", "assay.train.run:run"),
     "train ensemble": Verb("assay.configs:TrainEnsemble", "assay.train.ensemble_run:run"),
     "train process": Verb("assay.configs:TrainProcess", "assay.train.process_run:run"),
+    "import": Verb("assay.configs:Import", "assay.store.transfer:run_import"),
+    "export": Verb("assay.configs:Export", "assay.store.transfer:run_export"),
     "clean": Verb("assay.configs:Clean", "assay.train.clean_run:run"),
     "score": Verb("assay.configs:Score", "assay.score.files:run_score"),
     "best-of-n": Verb("assay.configs:BestOfN", "assay.score.files:run_best_of_n"),

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
+from sqlalchemy.exc import DataError as DatabaseDataError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import assay
 from assay.collect.limits import BodyLimit, Limiter, TooOftenError
 from assay.collect.pages import page
-from assay.collect.routes import account, api, manage, review, work
-from assay.collect.routing import RefusedError, Route, guard
+from assay.collect.routes import account, api, manage, oidc, review, work
+from assay.collect.routes.oidc import Oidc, OidcSettings
+from assay.collect.routing import RefusedError, Route, guarded
+from assay.collect.webhooks import Sender
 from assay.errors import AssayError, StoreFullError, StoreUnavailableError
 from assay.store.answers import AnswerError
 from assay.store.assignment import AccessError
@@ -28,7 +37,7 @@ from assay.store.store import PreferenceStore
 log = logging.getLogger("assay.collect")
 
 ROUTES: tuple[Route, ...] = (
-    *account.ROUTES, *work.ROUTES, *manage.ROUTES, *review.ROUTES, *api.ROUTES,
+    *account.ROUTES, *oidc.ROUTES, *work.ROUTES, *manage.ROUTES, *review.ROUTES, *api.ROUTES,
 )  # fmt: skip
 UPLOADS = ("/import",)
 """Ends of the paths that take large bodies."""
@@ -40,7 +49,8 @@ CONTENT_POLICY = (
 HEADERS = {
     "Content-Security-Policy": CONTENT_POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # not no-referrer: browsers would send "Origin: null" with our own forms
+    "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -59,6 +69,10 @@ class CollectSettings:
     """Whether people reach it by https, so that cookies are for https alone."""
     open_registration: bool = False
     """Whether whoever finds the site may make an account, without a role in any project."""
+    oidc: OidcSettings | None = None
+    """The OpenID provider that people may sign in by."""
+    webhook_hosts: tuple[str, ...] = ()
+    """Hosts of the team's own network that webhooks may name; all others must be public."""
 
 
 def make_app(
@@ -69,42 +83,71 @@ def make_app(
     """The site over a store."""
     app = FastAPI(
         title="Assay collect", version=assay.__version__, openapi_url="/api/openapi.json",
-        docs_url=None, redoc_url=None,
+        docs_url=None, redoc_url=None, lifespan=_sending,
     )  # fmt: skip
+    app.openapi = partial(api.openapi, app, app.openapi)  # type: ignore[method-assign]
     app.state.store, app.state.settings = store, settings or CollectSettings()
     app.state.limiter = Limiter()
+    provider = app.state.settings.oidc
+    app.state.oidc = None if provider is None else Oidc(provider)
     for route in routes:
-        app.add_api_route(
+        app.router.add_api_route(
             route.path,
             route.endpoint,
             methods=[route.method],
-            dependencies=[Depends(guard(route.policy))],
+            route_class_override=guarded(route.policy),
             include_in_schema=route.path.startswith("/api/"),
             **route.options,
         )
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(BodyLimit, uploads=UPLOADS)
-    app.middleware("http")(_with_headers)
+    app.add_middleware(WithHeaders, is_https=app.state.settings.is_https)
     for kind, handler in (
         (RefusedError, _refused), (TooOftenError, _too_often), (AccessError, _no_access),
         (AnswerError, _bad_answer), (AssayError, _wrong), (RequestValidationError, _invalid),
-        (HTTPException, _http), (UnicodeError, _unicode),
+        (HTTPException, _http), (UnicodeError, _unstorable), (DatabaseDataError, _unstorable),
+        (OverflowError, _unstorable), (RecursionError, _unstorable), (Exception, _failed),
     ):  # fmt: skip
         app.add_exception_handler(kind, handler)
     return app
 
 
-async def _with_headers(request: Request, call_next: Any) -> Response:
-    response: Response = await call_next(request)
+@asynccontextmanager
+async def _sending(app: FastAPI) -> AsyncIterator[None]:
+    """While the site runs, what webhooks are owed is sent."""
+    sender = Sender(app.state.store, app.state.settings.webhook_hosts)
+    sender.start()
+    try:
+        yield
+    finally:
+        await run_in_threadpool(sender.stop)
+
+
+class WithHeaders:
+    """Our headers on every answer."""
+
+    def __init__(self, app: ASGIApp, is_https: bool = False):
+        self.app, self.is_https = app, is_https
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                add_headers(MutableHeaders(scope=message), scope["path"], self.is_https)
+            await send(message)
+
+        await self.app(scope, receive, sent if scope["type"] == "http" else send)
+
+
+def add_headers(headers: MutableHeaders, path: str, is_https: bool) -> None:
+    """Set what is not set yet."""
     for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    if request.url.path.startswith("/static/"):
-        response.headers.setdefault("Cache-Control", "public, max-age=3600")
-    else:
-        response.headers.setdefault("Cache-Control", "no-store")
-    if request.app.state.settings.is_https:
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-    return response
+        headers.setdefault(name, value)
+    is_static = path.startswith("/static/")
+    headers.setdefault("Cache-Control", "public, max-age=3600" if is_static else "no-store")
+    if is_https:
+        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -115,7 +158,7 @@ def answered(request: Request, status: int, code: str, message: str, **more: Any
     if request.url.path.startswith("/api/"):
         return JSONResponse({"code": code, "message": message, **more}, status)
     if status == 401 and request.method == "GET":
-        target = request.url.path
+        target = quote(request.url.path, safe="/")
         return RedirectResponse(f"/login?next={target}" if target != "/" else "/login", 303)
     try:
         return page(request, "error.html", status, code=code, message=message)
@@ -163,8 +206,19 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return answered(request, 422, "invalid", f"{where or 'the request'}: {found['msg']}")
 
 
-async def _unicode(request: Request, _error: Exception) -> Response:
-    return answered(request, 422, "invalid", "The request holds text that is no Unicode.")
+async def _unstorable(request: Request, _error: Exception) -> Response:
+    """Of half a character, a zero character, a number without end, JSON a thousand levels deep."""
+    message = "The request holds a text, number or nesting that cannot be stored."
+    return answered(request, 422, "invalid", message)
+
+
+async def _failed(request: Request, _error: Exception) -> Response:
+    """Of an error of ours; the server prints where it came from."""
+    message = "Something went wrong here; what was stored before is safe. Try again."
+    response = answered(request, 500, "failed", message)
+    # it is sent from outside the layer that adds them
+    add_headers(response.headers, request.url.path, request.app.state.settings.is_https)
+    return response
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -172,8 +226,10 @@ async def _http(request: Request, error: Exception) -> Response:
     message = {404: "There is no such page, or it is not yours to see."}.get(
         error.status_code, str(error.detail)
     )
-    return answered(request, error.status_code, "not-found" if error.status_code == 404 else "http",
-                    message)  # fmt: skip
+    code = {404: "not-found", 413: "too-large", 408: "too-slow"}.get(error.status_code, "http")
+    response = answered(request, error.status_code, code, message)
+    response.headers.update(error.headers or {})
+    return response
 
 
 def document(app: FastAPI) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import OrderedDict, deque
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_KEYS = 20_000
 BODY = 2 * 1024 * 1024
 """Bytes of a request, but for uploads."""
 UPLOAD = 512 * 1024 * 1024
+WAIT_SECONDS = 30.0
+"""How long a client may be silent in the middle of a body."""
+CLOSE = {"Connection": "close"}
 
 
 class TooOftenError(Exception):
@@ -29,7 +34,7 @@ class Limiter:
         self._tries: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def check(self, name: str, who: str, most: int, seconds: float) -> None:
+    def check(self, name: str, who: str, most: int, seconds: int | float) -> None:
         """Count an attempt.
 
         Raises:
@@ -54,10 +59,12 @@ class Limiter:
 
 
 class BodyLimit:
-    """Refuses a body that is too large while it comes, whatever its header says."""
+    """Refuses a body that is too large, or too slow, while it comes, whatever its header says."""
 
-    def __init__(self, app: ASGIApp, uploads: tuple[str, ...] = ()):
-        self.app, self.uploads = app, uploads
+    def __init__(
+        self, app: ASGIApp, uploads: tuple[str, ...] = (), wait_seconds: float = WAIT_SECONDS
+    ):
+        self.app, self.uploads, self.wait_seconds = app, uploads, wait_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -66,37 +73,26 @@ class BodyLimit:
             return
         most = UPLOAD if scope["path"].endswith(self.uploads or ("\0",)) else BODY
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > most:
-            await _too_large(send, most)
-            return
-        seen, answered = 0, False
+        seen, ended = 0, False
 
         async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, ended
+            if ended:  # what is waited for now is the end of the connection
+                return await receive()
+            if declared.isdigit() and int(declared) > most:
+                raise _too_large(most)
+            try:
+                message = await asyncio.wait_for(receive(), self.wait_seconds)
+            except TimeoutError:
+                raise HTTPException(408, "The request took too long to come.", CLOSE) from None
             seen += len(message.get("body", b""))
             if seen > most:
-                raise _TooLargeError
+                raise _too_large(most)
+            ended = message["type"] != "http.request" or not message.get("more_body", False)
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal answered
-            answered = True
-            await send(message)
-
-        try:
-            await self.app(scope, limited, noted)
-        except _TooLargeError:
-            if not answered:
-                await _too_large(send, most)
+        await self.app(scope, limited, send)
 
 
-class _TooLargeError(Exception):
-    pass
-
-
-async def _too_large(send: Send, most: int) -> None:
-    text = f'{{"code":"too-large","message":"A request has at most {most:,} bytes."}}'.encode()
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": text})
+def _too_large(most: int) -> HTTPException:
+    return HTTPException(413, f"A request has at most {most:,} bytes.", CLOSE)

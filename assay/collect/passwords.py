@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from threading import BoundedSemaphore
+
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
@@ -9,7 +12,13 @@ from assay.errors import ConfigError
 
 SHORTEST, LONGEST = 10, 256
 _HASHER = PasswordHasher()
-_NOBODY = _HASHER.hash("nobody has this password")
+_AT_A_TIME = BoundedSemaphore(4)
+"""A hash takes 64 MB while it is made; many at once must not take all there is."""
+
+
+@cache
+def _nobodys() -> str:
+    return _HASHER.hash("nobody has this password")
 
 
 def hashed(password: str) -> str:
@@ -20,13 +29,16 @@ def hashed(password: str) -> str:
     """
     if not SHORTEST <= len(password) <= LONGEST:
         raise ConfigError(f"A password has {SHORTEST} to {LONGEST} characters.")
-    return _HASHER.hash(password)
+    with _AT_A_TIME:
+        return _HASHER.hash(password)
 
 
 def is_right(password: str, password_hash: str | None) -> bool:
     """Whether a password has this hash; False, after as long, where there is none."""
+    against = password_hash or _nobodys()
     try:
-        right = _HASHER.verify(password_hash or _NOBODY, password[:LONGEST])
+        with _AT_A_TIME:
+            right = _HASHER.verify(against, password[:LONGEST])
     except (VerificationError, InvalidHashError):
         return False
     return right and password_hash is not None

@@ -8,17 +8,19 @@ names, and, for a cookie and a method that changes things, that the request came
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from assay.collect.limits import Limiter
 from assay.store import people
+from assay.store.listing import has_project
 from assay.store.people import Annotator
 from assay.store.records import Role
 from assay.store.store import PreferenceStore
@@ -70,6 +72,11 @@ class RefusedError(Exception):
         self.status, self.code, self.message = status, code, message
 
 
+def hidden() -> RefusedError:
+    """That there is no such thing, or that it is not for this viewer: both in the same words."""
+    return RefusedError(404, "not-found", "There is no such page, or it is not yours to see.")
+
+
 @dataclass(frozen=True)
 class Viewer:
     """Who asks. ``project_id`` and ``role`` are of the project in the path, where there is one."""
@@ -87,20 +94,41 @@ class Viewer:
         return self.annotator.id
 
 
-def guard(policy: Policy) -> Callable[[Request], Any]:
-    """A dependency that sets ``request.state.viewer``, or refuses."""
+class GuardedRoute(APIRoute):
+    """A route that knows who asks before it reads what they send."""
 
-    async def check(request: Request) -> Viewer:
-        store: PreferenceStore = request.app.state.store
-        viewer = await run_in_threadpool(_viewer, store, request, policy)
-        request.state.viewer = viewer
-        if request.method not in SAFE and not viewer.by_token:
-            _check_origin(request)
-            if viewer.annotator is not None:
-                await _check_csrf(request, viewer.csrf)
-        return viewer
+    policy = Policy.SITE_ADMIN
 
-    return check
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint behind its policy. FastAPI's own dependencies run after the body is read."""
+        answer = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            await admit(request, self.policy)
+            return await answer(request)
+
+        return guarded
+
+
+def guarded(policy: Policy) -> type[GuardedRoute]:
+    """The class of routes under a policy."""
+    return type(f"Guarded{policy.name.title().replace('_', '')}", (GuardedRoute,),
+                {"policy": policy})  # fmt: skip
+
+
+async def admit(request: Request, policy: Policy) -> None:
+    """Set ``request.state.viewer``.
+
+    Raises:
+        RefusedError: If the viewer may not ask this, or the request is not from our own pages.
+    """
+    store: PreferenceStore = request.app.state.store
+    viewer = await run_in_threadpool(_viewer, store, request, policy)
+    request.state.viewer = viewer
+    if request.method not in SAFE and not viewer.by_token:
+        _check_origin(request)
+        if viewer.annotator is not None:
+            await _check_csrf(request, viewer.csrf)
 
 
 def _viewer(store: PreferenceStore, request: Request, policy: Policy) -> Viewer:
@@ -114,9 +142,11 @@ def _viewer(store: PreferenceStore, request: Request, policy: Policy) -> Viewer:
     if project_id is not None and rank < Policy.SITE_ADMIN:
         role = store.read(people.role_of, project_id, viewer.id)
         rank = RANK[role] if role else Policy.SIGNED_IN
+    elif project_id is not None and not store.read(has_project, project_id):
+        raise hidden()
     if rank < policy:
         # whether the project exists is nobody's business who is not in it
-        raise RefusedError(404, "not-found", "There is no such page, or it is not yours to see.")
+        raise hidden()
     return Viewer(viewer.annotator, viewer.csrf, viewer.by_token, project_id, rank)
 
 

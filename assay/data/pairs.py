@@ -12,19 +12,24 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.configs import OnBadRow
-from assay.errors import ConfigError, DataError
+from assay.errors import ConfigError, DataError, require_extra
 from assay.formats.files import OnBadLine, cache_dir, numbering, read_rows
 from assay.formats.progress import track
 from assay.formats.rows import SHAPES, RowReader, Shape, Tally
 from assay.formats.storage import Selection, digest_of, store
 from assay.types import Comparison, LoadReport, Messages, PreferencePair
 
+if TYPE_CHECKING:
+    from assay.store.store import PreferenceStore
+
+STORE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+"""How the name of a file ends that is a preference store."""
 MEMORY_LIMIT = 512 * 2**20
 """Characters of text held in memory; beyond that, comparisons go to a file in the cache."""
 
@@ -99,6 +104,86 @@ class PreferencePairs(Sequence[PreferencePair]):
             gone = ", ".join(f"{count:,} {reason}" for reason, count in tally.dropped.items())
             raise DataError(
                 f"none of the {tally.rows:,} rows gave a pair; dropped: {gone or 'none'}."
+            )
+        return cls(comparisons, index.report(tally), index.built())
+
+    @classmethod
+    def from_store(
+        cls,
+        store: PreferenceStore | str | Path,
+        project: str | None = None,
+        *,
+        apart: bool = False,
+        ties: Literal["keep", "drop"] = "keep",
+        decisions: Literal["win", "ignore"] = "win",
+        surplus: bool = False,
+        names: bool = False,
+        in_memory: bool | None = None,
+        limit: int | None = None,
+    ) -> PreferencePairs:
+        """Pairs straight from a preference store: of the judgments that stand, of work only.
+
+        P(chosen is better) is ½ + ½ · strength of a judgment, the margin its strength; of several
+        judgments the mean.
+
+        Args:
+            store: An open store, a path, or a URL.
+            project: Its name. Default: the only one.
+            apart: Keep judgments as one comparison each, with its annotator.
+            ties: Whether they are kept, with probability ½.
+            decisions: Whether an adjudicated answer stands in for the judgments.
+            surplus: Whether judgments beyond those wanted count.
+            names: Whether annotators have their names, in place of pseudonyms.
+            in_memory: As in :meth:`load`.
+            limit: Keep only the first so many comparisons.
+
+        Raises:
+            StoreError: If there is no such store or project.
+            DataError: If it holds no judgment to train on.
+        """
+        require_extra("collect", "A preference store", ("sqlalchemy", "alembic"))
+        from assay.store.exporting import Choices
+        from assay.store.store import PreferenceStore
+
+        choices = Choices(
+            per="judgment" if apart else "comparison", ties=ties, decisions=decisions,
+            surplus=surplus, names=names,
+        )  # fmt: skip
+        if isinstance(store, PreferenceStore):
+            return cls._from_open(store, project, choices, in_memory, limit)
+        with PreferenceStore.open(store, create=False) as opened_:
+            return cls._from_open(opened_, project, choices, in_memory, limit)
+
+    @classmethod
+    def _from_open(
+        cls,
+        store: PreferenceStore,
+        project: str | None,
+        choices: Any,
+        in_memory: bool | None,
+        limit: int | None,
+    ) -> PreferencePairs:
+        from assay.store.exporting import stored_comparisons
+
+        found = store.project_named(project)
+        tally, index = Tally(), _IndexBuilder()
+        tally.formats["preference store"] = 1
+
+        def stream(connection: Any) -> Iterator[tuple[str, Comparison]]:
+            for where, one in stored_comparisons(connection, found.id, choices):
+                tally.rows += 1
+                if isinstance(one, Comparison):
+                    yield where, one
+                else:
+                    tally.drop(where, one)
+
+        with store.database.reading() as connection:
+            kept = index.over(track(stream(connection), f"loading {found.name}"), None)
+            comparisons = _held(islice(kept, limit), in_memory)
+        if not comparisons:
+            gone = ", ".join(f"{count:,} {reason}" for reason, count in tally.dropped.items())
+            raise DataError(
+                f"project {found.name!r} has no judgment to train on; left out: {gone or 'none'}."
             )
         return cls(comparisons, index.report(tally), index.built())
 
@@ -409,8 +494,21 @@ def _name(source: Any) -> str:
 def _read(
     source: Any, on_bad_row: OnBadRow, tally: Tally, singles: bool, apart: bool
 ) -> Iterator[tuple[str, Comparison]]:
+    if isinstance(source, str | Path) and str(source).endswith(STORE_SUFFIXES):
+        return _read_store(source, tally, apart)
     reader, rows = opened(source, on_bad_row, tally, singles=singles, apart=apart)
     return reader.comparisons(rows)
+
+
+def _read_store(source: str | Path, tally: Tally, apart: bool) -> Iterator[tuple[str, Comparison]]:
+    """A store with one project, as any file of preferences."""
+    pairs = PreferencePairs.from_store(source, apart=apart)
+    tally.rows += pairs.report.rows
+    tally.formats["preference store"] += 1
+    for reason, count in pairs.report.dropped.items():
+        tally.drop(f"{source}", reason, count)
+    for place, comparison in enumerate(pairs.comparisons, start=1):
+        yield f"{source} comparison {place}", comparison
 
 
 def _checked(source: Iterable[Any]) -> Iterator[Mapping[str, Any]]:

@@ -235,12 +235,15 @@ def _from_judgments(
 
 
 def judgments_of(row: Row) -> list[Mapping[str, Any]]:
-    """The judgments of an Assay comparison, as they stand in the row."""
+    """The judgments of an Assay comparison that count: neither withdrawn nor surplus."""
     judgments = items(row, "judgments")
     for judgment in judgments:
         if not isinstance(judgment, Mapping):
             raise RowError(f"'judgments' must hold objects, not {shown(judgment)}", "wrong type")
-    return list(judgments)
+    counted = [j for j in judgments if not j.get("withdrawn") and not j.get("surplus")]
+    if not counted:
+        raise RowError("every one of the 'judgments' is withdrawn or surplus", "no judgment counts")
+    return counted
 
 
 def verdicts_of(judgment: Mapping[str, Any], count: int) -> dict[Pair, Verdict]:

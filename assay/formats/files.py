@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from difflib import get_close_matches
+from functools import partial
 from io import BufferedIOBase
 from itertools import chain
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 from assay.atomic import written
 from assay.errors import DataError, TrainingError
+from assay.formats.archives import Limits, opened_gzip
 
 NumberedRow = tuple[int, dict[str, Any]]
 OnBadLine = Callable[[int, DataError], None]
@@ -40,7 +42,9 @@ def cache_dir() -> Path:
     return Path(os.environ.get("ASSAY_CACHE") or Path.home() / ".cache" / "assay").expanduser()
 
 
-def read_rows(source: str | Path, on_bad_line: OnBadLine | None = None) -> Iterator[NumberedRow]:
+def read_rows(
+    source: str | Path, on_bad_line: OnBadLine | None = None, limits: Limits | None = None
+) -> Iterator[NumberedRow]:
     """The rows of a data source with their numbers, from 1, in constant memory.
 
     Numbers are line numbers in JSON Lines and row numbers elsewhere (``numbering`` says which).
@@ -51,13 +55,14 @@ def read_rows(source: str | Path, on_bad_line: OnBadLine | None = None) -> Itera
             datasets or holding data files, or a hub name ``owner/name[:config][@split]``.
         on_bad_line: Called with the number and the error of each line that is no JSON object,
             instead of raising.
+        limits: How much a compressed file may unpack to, and a row may hold. Default: any.
     """
     place = _locate(source)
     if place.path is None or place.path.is_dir():
         return enumerate(_load_dataset(place), start=1)
     if place.path.suffix == ".parquet":
         return enumerate(_read_parquet(place.path), start=1)
-    return _read_json(place.path, on_bad_line or _raise)
+    return _read_json(place.path, on_bad_line or _raise, limits)
 
 
 def numbering(source: str | Path) -> str:
@@ -177,8 +182,8 @@ def _check_suffix(path: Path) -> None:
         raise DataError(f"{path} has the suffix {path.suffix!r}; preference data is {_FORMATS}.")
 
 
-def _open_json(path: Path) -> BufferedIOBase:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+def _open_json(path: Path, limits: Limits | None = None) -> BufferedIOBase:
+    return opened_gzip(path, limits) if path.suffix == ".gz" else path.open("rb")
 
 
 def _is_array(path: Path) -> bool:
@@ -193,21 +198,28 @@ def _raise(_number: int, error: DataError) -> None:
     raise error
 
 
-def _read_json(path: Path, on_bad_line: OnBadLine) -> Iterator[NumberedRow]:
+def _read_json(
+    path: Path, on_bad_line: OnBadLine, limits: Limits | None = None
+) -> Iterator[NumberedRow]:
     is_array = ".json" in path.suffixes and _is_array(path)
     unit = "row" if is_array else "line"
-    for number, value in _array(path) if is_array else _lines(path):
+    for number, value in _array(path, limits) if is_array else _lines(path, limits):
         try:
             yield number, _object(value)
         except ValueError as error:
             on_bad_line(number, DataError(f"{path} {unit} {number} {error}."))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path, limits: Limits | None = None) -> Iterator[tuple[int, bytes]]:
     number = 0
-    with _open_json(path) as file:
+    most = -1 if limits is None else limits.line
+    with _open_json(path, limits) as file:
         try:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(iter(partial(file.readline, most), b""), start=1):
+                if len(line) == most and not line.endswith(b"\n"):
+                    raise DataError(
+                        f"{path} line {number} has more than {most:,} bytes; a line holds one row."
+                    )
                 text = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
                 if text.strip():
                     yield number, text.rstrip()  # a broken line's column is then its last
@@ -215,11 +227,18 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             raise DataError(f"{path} is damaged after line {number}: {error}.") from error
 
 
-def _array(path: Path) -> Iterator[tuple[int, object]]:
-    with _open_json(path) as file:
+def _array(path: Path, limits: Limits | None = None) -> Iterator[tuple[int, object]]:
+    most = -1 if limits is None else limits.array
+    with _open_json(path, limits) as file:
+        text = file.read(most)
+        if len(text) == most:
+            raise DataError(
+                f"{path} is one JSON array of more than {most:,} bytes; write its rows as JSON "
+                "Lines, which are read one by one."
+            )
         try:
-            values = json.loads(file.read())
-        except ValueError as error:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path} begins as a JSON array but is broken: {error}.") from error
     yield from enumerate(values, start=1)
 

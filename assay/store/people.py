@@ -86,10 +86,7 @@ def add_annotator(
     Raises:
         ConfigError: If the name is taken, empty or too long.
     """
-    name = checked_name(name, "An annotator's name")
-    taken = select(t.annotators.c.id).where(func.lower(t.annotators.c.name) == name.lower())
-    if connection.scalar(taken) is not None:
-        raise ConfigError(f"There is an annotator {name!r} already; choose another name.")
+    name = _free_name(connection, name)
     identity = new_id()
     connection.execute(
         insert(t.annotators).values(
@@ -101,6 +98,26 @@ def add_annotator(
     record_event(connection, "annotator.added", identity, actor_id=actor_id,
                  detail={"site_admin": is_site_admin})  # fmt: skip
     return identity
+
+
+def _free_name(connection: Connection, name: str, annotator_id: str = "") -> str:
+    """A name that no other annotator has, letter case aside."""
+    name = checked_name(name, "An annotator's name")
+    taken = select(t.annotators.c.id).where(
+        func.lower(t.annotators.c.name) == func.lower(name), t.annotators.c.id != annotator_id
+    )
+    if connection.scalar(taken) is not None:
+        raise ConfigError(f"There is an annotator {name!r} already; choose another name.")
+    return name
+
+
+def add_first_admin(connection: Connection, name: str, password_hash: str) -> str | None:
+    """The site's first admin; None where there is one already. Two at once make one."""
+    # of PostgreSQL: whoever comes second waits here, and then sees the first
+    connection.execute(select(t.chain.c.seq).with_for_update())
+    if connection.scalar(select(t.annotators.c.id).where(t.annotators.c.is_site_admin).limit(1)):
+        return None
+    return add_annotator(connection, name, password_hash=password_hash, is_site_admin=True)
 
 
 def checked_name(name: str, what: str) -> str:
@@ -133,7 +150,7 @@ def annotators(connection: Connection) -> list[Annotator]:
 def credentials(connection: Connection, name: str) -> tuple[Annotator, str | None] | None:
     """A person by name (letter case aside) with the password's hash."""
     row = connection.execute(
-        select(t.annotators).where(func.lower(t.annotators.c.name) == name.strip().lower())
+        select(t.annotators).where(func.lower(t.annotators.c.name) == func.lower(name.strip()))
     ).one_or_none()
     return (_annotator(row), row.password_hash) if row else None
 
@@ -155,6 +172,7 @@ def change_annotator(
     """Set fields of a person; who is made inactive, or given a new password, is logged out.
 
     Raises:
+        ConfigError: If a new name is taken, empty or too long.
         StoreError: If there is no such person, or it is the last active site admin who would go.
     """
     known = {"name", "password_hash", "subject", "is_site_admin", "is_active", "languages",
@@ -165,18 +183,23 @@ def change_annotator(
         raise StoreError("There is no such annotator.")
     goes = values.get("is_active") is False or values.get("is_site_admin") is False
     if before.is_site_admin and goes:
-        others = select(func.count()).where(
-            t.annotators.c.is_site_admin,
-            t.annotators.c.is_active,
-            t.annotators.c.id != annotator_id,
+        # locked: two who take the right from each other must not both go
+        admins = connection.scalars(
+            select(t.annotators.c.id)
+            .where(t.annotators.c.is_site_admin, t.annotators.c.is_active)
+            .order_by(t.annotators.c.id)
+            .with_for_update()
         )
-        if not connection.scalar(others):
+        if not set(admins) - {annotator_id}:
             raise StoreError("This is the last site admin; make another one first.")
+    if "name" in values:
+        values = {**values, "name": _free_name(connection, values["name"], annotator_id)}
     connection.execute(
         update(t.annotators).where(t.annotators.c.id == annotator_id).values(**values)
     )
     if values.get("is_active") is False or "password_hash" in values:
         connection.execute(delete(t.sessions).where(t.sessions.c.annotator_id == annotator_id))
+        connection.execute(delete(t.invites).where(t.invites.c.annotator_id == annotator_id))
     if values.get("is_active") is False:
         connection.execute(delete(t.api_tokens).where(t.api_tokens.c.annotator_id == annotator_id))
     if set(values) - {"settings"}:
@@ -211,9 +234,14 @@ def set_role(
 
 
 def set_state(
-    connection: Connection, project_id: str, annotator_id: str, state: str, actor_id: str | None
+    connection: Connection,
+    project_id: str,
+    annotator_id: str,
+    state: str,
+    actor_id: str | None,
+    reason: str = "",
 ) -> None:
-    """Block an annotator in a project, or let them go on."""
+    """Block an annotator in a project, or let them go on; the record says why."""
     connection.execute(
         update(t.memberships)
         .where(t.memberships.c.project_id == project_id,
@@ -221,7 +249,7 @@ def set_state(
         .values(state=state)
     )  # fmt: skip
     record_event(connection, f"member.{state}", annotator_id, actor_id=actor_id,
-                 project_id=project_id)  # fmt: skip
+                 project_id=project_id, detail={"reason": reason} if reason else {})  # fmt: skip
 
 
 def role_of(connection: Connection, project_id: str, annotator_id: str) -> Role | None:
@@ -243,6 +271,56 @@ def members(connection: Connection, project_id: str) -> list[Member]:
         .order_by(func.lower(t.annotators.c.name))
     )
     return [Member(row.id, row.name, cast("Role", row.role), row.state) for row in rows]
+
+
+# --- invitations ----------------------------------------------------------------------------------
+
+
+def invite(
+    connection: Connection, annotator_id: str, hours: float, actor_id: str | None = None
+) -> str:
+    """The secret of a link by which a person sets their password, once. Earlier ones are void.
+
+    Raises:
+        StoreError: If there is no such person, or they are inactive.
+    """
+    person = annotator(connection, annotator_id)
+    if person is None or not person.is_active:
+        raise StoreError("There is no such annotator, or the account is not active.")
+    secret, now = secrets.token_urlsafe(32), now_ms()
+    of_them = t.invites.c.annotator_id == annotator_id
+    connection.execute(delete(t.invites).where(of_them | (t.invites.c.expires < now)))
+    connection.execute(
+        insert(t.invites).values(
+            digest=digest_of(secret), annotator_id=annotator_id, created=now,
+            expires=now + round(hours * 3_600_000),
+        )
+    )  # fmt: skip
+    record_event(connection, "annotator.invited", annotator_id, actor_id=actor_id)
+    return secret
+
+
+def invited(connection: Connection, secret: str) -> Annotator | None:
+    """Who a link is for; None where it is unknown, used or over, or of somebody inactive."""
+    row = connection.execute(
+        select(t.annotators)
+        .join(t.invites, t.invites.c.annotator_id == t.annotators.c.id)
+        .where(
+            t.invites.c.digest == digest_of(secret), t.invites.c.expires >= now_ms(),
+            t.annotators.c.is_active,
+        )
+    ).one_or_none()  # fmt: skip
+    return _annotator(row) if row else None
+
+
+def accept_invite(connection: Connection, secret: str, values: Mapping[str, Any]) -> str | None:
+    """Use a link up for a ``password_hash`` or a ``subject``; whose it was, or None."""
+    gone = delete(t.invites).where(t.invites.c.digest == digest_of(secret))
+    person = invited(connection, secret)
+    if person is None or not connection.execute(gone).rowcount:
+        return None
+    change_annotator(connection, person.id, values, person.id)
+    return person.id
 
 
 # --- sessions and tokens --------------------------------------------------------------------------

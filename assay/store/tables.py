@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-Json = JSON().with_variant(JSONB(), "postgresql")
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 Id = String(36)
 Time = BigInteger
 
@@ -50,6 +50,8 @@ ROLES = ("annotator", "reviewer", "admin")
 KINDS = ("pair", "ranking", "steps")
 PURPOSES = ("work", "screening", "training", "gold", "attention")
 """Why a comparison is shown: all but ``work`` have an expected answer and are for everybody."""
+MEMBER_EVENTS = "action IN ('member.noted', 'member.blocked', 'member.active')"
+"""What is recorded of one annotator in a project: few among very many events."""
 
 annotators = Table(
     "annotator",
@@ -109,6 +111,15 @@ sessions = Table(
     Column("expires", Time, nullable=False),
 )
 
+invites = Table(
+    "invite",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("annotator_id", Id, ForeignKey("annotator.id"), nullable=False, index=True),
+    Column("created", Time, nullable=False),
+    Column("expires", Time, nullable=False),
+)
+
 rubrics = Table(
     "rubric",
     metadata,
@@ -142,7 +153,9 @@ responses = Table(
     Column("author_id", Id, ForeignKey("annotator.id")),  # who wrote it does not judge it
     Column("leak", Text),  # words by which the response may give its model away
     Column("provenance", Json, nullable=False),
-)
+    Index("ix_response_leak", "id",
+          sqlite_where=text("leak IS NOT NULL"), postgresql_where=text("leak IS NOT NULL")),
+)  # fmt: skip
 
 imports = Table(
     "import",
@@ -296,13 +309,16 @@ events = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("at", Time, nullable=False),
     Column("actor_id", Id),
-    Column("project_id", Id, index=True),
+    Column("project_id", Id),
     Column("action", String(40), nullable=False),
     Column("subject", Text, nullable=False, server_default=""),
     Column("detail", Json, nullable=False),
     Column("previous", String(64), nullable=False),
     Column("digest", String(64), nullable=False, unique=True),
-)
+    Index("ix_event_project_id_seq", "project_id", "seq"),
+    Index("ix_event_member", "project_id", "subject",
+          sqlite_where=text(MEMBER_EVENTS), postgresql_where=text(MEMBER_EVENTS)),
+)  # fmt: skip
 
 chain = Table(
     "chain",

@@ -54,12 +54,12 @@ def setup(
     if not hmac.compare_digest(token.encode(), wanted.encode()):
         raise RefusedError(403, "setup-token", "This is not the token that the console printed.")
     try:
-        identity = _store(request).write(
-            people.add_annotator, name, password_hash=hashed(password), is_site_admin=True
-        )
+        identity = _store(request).write(people.add_first_admin, name, hashed(password))
     except ConfigError as error:
         return page(request, "setup.html", 422, token=token, name=name, error=str(error))
-    return _signed_in(request, identity, "/")
+    if identity is None:  # somebody was faster
+        return RedirectResponse("/login", 303)
+    return sign_in(request, identity, "/")
 
 
 def login_form(request: Request) -> Response:
@@ -85,10 +85,11 @@ def login(
         error = words_for(request)("login.wrong")
         return page(request, "login.html", 401, next=next, name=name, error=error)
     limiter.forget("login-name", who)
-    return _signed_in(request, person.id, next)
+    return sign_in(request, person.id, next)
 
 
-def _signed_in(request: Request, annotator_id: str, to: str) -> Response:
+def sign_in(request: Request, annotator_id: str, to: str) -> Response:
+    """A new session, in a cookie; one that came with the request ends."""
     settings = request.app.state.settings
     store = _store(request)
     old = request.cookies.get(COOKIE)
@@ -158,7 +159,7 @@ def change_password(
     if not is_right(current, found[1] if found else None):
         raise RefusedError(403, "password", "The present password is another.")
     store.write(people.change_annotator, viewer.id, {"password_hash": hashed(password)}, viewer.id)
-    return _signed_in(request, viewer.id, "/profile")
+    return sign_in(request, viewer.id, "/profile")
 
 
 def add_token(

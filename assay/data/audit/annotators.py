@@ -172,8 +172,10 @@ def _mean_of(fit: Fit | str, number: int, name: str) -> Outcome:
     mine = np.flatnonzero(fit.answers.annotator == number)
     if not len(mine):
         return Undefined("no item was judged by another annotator too.")
-    values: Floats = getattr(fit, name)[mine]
-    return cluster_mean(values, fit.answers.cluster[mine], bounds=(0.0, 1.0))
+    values: Floats | None = getattr(fit, name)
+    if values is None:
+        return Undefined("this model was not fitted.")
+    return cluster_mean(values[mine], fit.answers.cluster[mine], bounds=(0.0, 1.0))
 
 
 def _notes(value: Ints, first: Ints, shared: int) -> tuple[str, ...]:

@@ -55,18 +55,21 @@ class Fit:
     answers: Answers
     posterior: Floats
     is_true: Floats  # P(the answer is the true one)
-    is_meant: Floats  # P(it was not given at random), by MACE
+    is_meant: Floats | None  # P(it was not given at random), by MACE; None where it was not fitted
     majority: NDArray[np.bool_]  # (U, V), all answers of the most votes
     cluster: Ints  # (U,)
     is_sample: bool
 
 
-def fit_reliability(answers: Answers, seed: int = 0) -> Fit | str:
+def fit_reliability(answers: Answers, seed: int = 0, with_mace: bool = True) -> Fit | str:
     """Dawid & Skene 1979 and MACE (Hovy et al. 2013) of the items judged by two or more.
 
     Dawid-Skene: annotator a answers v to an item whose true answer is t with probability
     ``π^a_tv``, fitted by EM from the majority. MACE: with probability ``θ_a`` the true answer, else
     one at random from the annotator's own habit; fitted by variational Bayes.
+
+    Args:
+        with_mace: Whether MACE is fitted too, which takes most of the time.
 
     Returns:
         The fit, or why there is none.
@@ -86,7 +89,7 @@ def fit_reliability(answers: Answers, seed: int = 0) -> Fit | str:
     )
     frame = pd.DataFrame({"task": item, "worker": worker, "label": label})
     true_by_label = _dawid_skene(frame)  # (U, V), columns by label
-    meant = _mace(frame, seed)
+    meant = _mace(frame, seed) if with_mace else None
     items = int(item.max()) + 1
     votes = np.zeros((items, int(label.max()) + 1))
     np.add.at(votes, (item, label), 1.0)

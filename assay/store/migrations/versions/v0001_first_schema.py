@@ -64,7 +64,18 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name=op.f("uq_event_digest")),
     )
     with op.batch_alter_table("event", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_event_project_id"), ["project_id"], unique=False)
+        batch_op.create_index("ix_event_project_id_seq", ["project_id", "seq"], unique=False)
+        batch_op.create_index(
+            "ix_event_member",
+            ["project_id", "subject"],
+            unique=False,
+            sqlite_where=sa.text(
+                "action IN ('member.noted', 'member.blocked', 'member.active')"
+            ),
+            postgresql_where=sa.text(
+                "action IN ('member.noted', 'member.blocked', 'member.active')"
+            ),
+        )
 
     op.create_table(
         "project",
@@ -174,6 +185,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rubric")),
         sa.UniqueConstraint("project_id", "version", name=op.f("uq_rubric_project_id_version")),
     )
+    op.create_table(
+        "invite",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("annotator_id", sa.String(length=36), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["annotator_id"], ["annotator.id"], name=op.f("fk_invite_annotator_id")
+        ),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_invite")),
+    )
+    with op.batch_alter_table("invite", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_invite_annotator_id"), ["annotator_id"], unique=False)
+
     op.create_table(
         "session",
         sa.Column("digest", sa.String(length=64), nullable=False),
@@ -316,6 +341,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("response", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_response_prompt_id"), ["prompt_id"], unique=False)
+        batch_op.create_index(
+            "ix_response_leak",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("leak IS NOT NULL"),
+            postgresql_where=sa.text("leak IS NOT NULL"),
+        )
 
     op.create_table(
         "comparison_response",
@@ -559,6 +591,11 @@ def downgrade() -> None:
 
     op.drop_table("comparison_response")
     with op.batch_alter_table("response", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_response_leak",
+            sqlite_where=sa.text("leak IS NOT NULL"),
+            postgresql_where=sa.text("leak IS NOT NULL"),
+        )
         batch_op.drop_index(batch_op.f("ix_response_prompt_id"))
 
     op.drop_table("response")
@@ -590,6 +627,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_session_annotator_id"))
 
     op.drop_table("session")
+    with op.batch_alter_table("invite", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_invite_annotator_id"))
+
+    op.drop_table("invite")
     op.drop_table("rubric")
     op.drop_table("prompt")
     op.drop_table("membership")
@@ -603,7 +644,8 @@ def downgrade() -> None:
     op.drop_table("api_token")
     op.drop_table("project")
     with op.batch_alter_table("event", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_event_project_id"))
+        batch_op.drop_index("ix_event_project_id_seq")
+        batch_op.drop_index("ix_event_member")
 
     op.drop_table("event")
     op.drop_table("chain")
