@@ -133,7 +133,10 @@ def rubric_form(rubric: Rubric) -> RubricForm:
 
 
 def rubric_from(form: Form) -> tuple[Rubric | None, RubricForm]:
-    """A rubric from a form, or None and the form with what is wrong. Empty dimensions are left out."""
+    """A rubric from a form, or None and the form with what is wrong.
+
+    Empty dimensions are left out.
+    """
     typed = RubricForm(
         form.get("question", ""), form.get("instructions", "").replace("\r\n", "\n"),
         form.get("preset", ""), form.get("acceptability") == "on", form.get("rationale", ""),

@@ -95,8 +95,8 @@ def _check_host(host: str, store: PreferenceStore) -> None:
 
     if not is_loopback(host) and not store.read(listing.has_site_admin, with_password=True):
         raise ConfigError(
-            f"--host {host} opens the site to the network, but it has no admin with a password yet; "
-            "start it on 127.0.0.1 once and make the admin by the printed link. Signing in is "
+            f"--host {host} opens the site to the network, but it has no admin with a password "
+            "yet; start it on 127.0.0.1 once and make the admin by the printed link. Signing in is "
             "always needed."
         )
 
@@ -119,8 +119,8 @@ def _bound(host: str, port: int) -> socket.socket:
         found.close()
         why = error.strerror or str(error)
         raise ConfigError(
-            f"--port {port} of {host} cannot be served ({why}); another program may have it: choose "
-            "another --port, or 0 for any that is free."
+            f"--port {port} of {host} cannot be served ({why}); another program may have it: "
+            "choose another --port, or 0 for any that is free."
         ) from error
     return found
 

@@ -1,5 +1,4 @@
-"""What those who run a project change in a comparison: its quota, its turn, whether it is given out
-again.
+"""What those who run a project change in a comparison: its quota and its turn.
 
 Functions here run inside a transaction of the store.
 """
@@ -41,8 +40,10 @@ def set_overlap(
     overlap: int,
     actor_id: str | None = None,
 ) -> None:
-    """Want another number of judgments of a comparison. Fewer slots go from the free ones first,
-    then from those that are open at somebody's, whose judgment is then kept as surplus.
+    """Want another number of judgments of a comparison.
+
+    Where it is fewer, free slots go first, then those that are open at somebody's, whose judgment
+    is then kept as surplus.
 
     Raises:
         StoreError: If the project has no such comparison.

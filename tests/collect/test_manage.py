@@ -485,10 +485,8 @@ def test_each_page_shows_a_project_what_its_role_may_open(site):
                 "/comparisons"}  # fmt: skip
     assert links("reviewer") == reviewer
     assert links("admin") == reviewer | {"/settings", "/members", "/data", "/events", "/webhooks"}
-    assert (
-        'href="%s" aria-current="page"' % site.at("/comparisons")
-        in site.as_("admin").get(site.at("/comparisons")).text
-    )
+    here = site.at("/comparisons")
+    assert f'href="{here}" aria-current="page"' in site.as_("admin").get(here).text
 
 
 @pytest.mark.parametrize("language", ["en", "de", "ar"])

@@ -261,7 +261,8 @@ def test_the_way_back_is_of_the_same_browser_once_and_in_time(provider, tmp_path
     assert mine.get(back.split("?")[0] + "?error=access_denied&" + back.split("&")[1]
                     ).status_code == 403  # fmt: skip
     back = provider.authorise(mine.get("/oidc/login").headers["location"])
-    monkeypatch.setattr(oidc.time, "monotonic", lambda at=time.monotonic(): at + 3600)
+    later = time.monotonic() + 3600
+    monkeypatch.setattr(oidc.time, "monotonic", lambda: later)
     assert mine.get(back).status_code == 400
     site.store.close()
 

@@ -83,7 +83,7 @@ def cases(app: Any) -> list[Case]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Managed]:
     """Two projects with judgments, drafts, flags, tokens and webhooks in both."""
     made = managed_site(str(tmp_path_factory.mktemp("site") / "prefs.db"))
-    comparison, _ = made.judge("annotator", rationale="canarywhy")
+    made.judge("annotator", rationale="canarywhy")
     made.judge("second", rationale="canarysecond")
     held = made.store.claim(made.project, made.people["second"])
     assert held is not None
@@ -395,20 +395,24 @@ def test_json_nested_deeply_is_refused(site, depth):
         assert answer.status_code in (400, 422)
 
 
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
+PARTS = "multipart/form-data; boundary=x"
+PART = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\n'
+END = b"\r\n--x--"
 HOSTILE = {
     "no boundary": ("multipart/form-data", b"--x\r\n\r\n"),
-    "no end": ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="a'),
-    "no name": ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--"),
-    "long header": ("multipart/form-data; boundary=x", b"--x\r\n" + b"A" * 100_000 + b": 1\r\n\r\n1\r\n--x--"),
-    "large field": ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\n' + b"y" * 1_500_000 + b"\r\n--x--"),
-    "many fields": ("multipart/form-data; boundary=x", b"".join(b'--x\r\nContent-Disposition: form-data; name="a%d"\r\n\r\n1\r\n' % i for i in range(5000)) + b"--x--"),
-    "strange charset": ("multipart/form-data; boundary=x; charset=nonsense", b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\n\xff\xfe\r\n--x--'),
-    "no utf-8": ("application/x-www-form-urlencoded", b"name=%ff%fe&password=%00"),
-    "half a character": ("application/json", b'{"name": "\\ud800"}'),
-    "many pairs": ("application/x-www-form-urlencoded", b"&".join(b"a%d=1" % i for i in range(50_000))),
-    "no json": ("application/json", b"{" * 10),
-    "endless number": ("application/json", b'{"name": 1e999999, "x": ' + b"9" * 10_000 + b"}"),
-}  # fmt: skip
+    "no end": (PARTS, PART[:45]),
+    "no name": (PARTS, b"--x\r\nContent-Disposition: form-data\r\n\r\n1" + END),
+    "long header": (PARTS, b"--x\r\n" + b"A" * 100_000 + b": 1\r\n\r\n1" + END),
+    "large field": (PARTS, PART + b"y" * 1_500_000 + END),
+    "many fields": (PARTS, (PART + b"1\r\n") * 5000 + b"--x--"),
+    "strange charset": (f"{PARTS}; charset=nonsense", PART + b"\xff\xfe" + END),
+    "no utf-8": (FORM, b"name=%ff%fe&password=%00"),
+    "half a character": (JSON, b'{"name": "\\ud800"}'),
+    "many pairs": (FORM, b"&".join(b"a%d=1" % i for i in range(50_000))),
+    "no json": (JSON, b"{" * 10),
+    "endless number": (JSON, b'{"name": 1e999999, "x": ' + b"9" * 10_000 + b"}"),
+}
 
 
 @pytest.mark.parametrize("what", HOSTILE)
@@ -438,8 +442,11 @@ def test_a_file_that_unpacks_without_end_is_refused(site):
 ROW = json.dumps({"prompt": "Tea?", "chosen": "Yes, gladly.", "rejected": "No."}).encode() + b"\n"
 
 
-@pytest.mark.parametrize("name", ["../../../tmp/evil.jsonl", "..\\..\\evil.jsonl", "/etc/evil.jsonl",
-                                  "C:\\evil.jsonl", "a\x00/../evil.jsonl"])  # fmt: skip
+EVIL_NAMES = ("../../../tmp/evil.jsonl", "..\\..\\evil.jsonl", "/etc/evil.jsonl", "C:\\evil.jsonl",
+              "a\x00/../evil.jsonl")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVIL_NAMES)
 def test_the_name_of_an_upload_is_never_a_path(tmp_path, name):
     site = managed_site(str(tmp_path / "prefs.db"))
     sent = site.post("admin", site.at("/data/import"), files={"file": (name, ROW)})
@@ -450,8 +457,11 @@ def test_the_name_of_an_upload_is_never_a_path(tmp_path, name):
     site.store.close()
 
 
-@pytest.mark.parametrize("path", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "....//app.py",
-                                  "..%5capp.py", "%2fetc%2fpasswd", "/etc/passwd", "%00", "."])  # fmt: skip
+EVIL_PATHS = ("../app.py", "..%2fapp.py", "%2e%2e/app.py", "....//app.py", "..%5capp.py",
+              "%2fetc%2fpasswd", "/etc/passwd", "%00", ".")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", EVIL_PATHS)
 def test_static_files_are_those_of_the_folder(site, path):
     answer = site.as_(None).get(f"/static/{path}")
     assert answer.status_code in (307, 404, 405)
@@ -631,11 +641,14 @@ def test_every_answer_has_our_headers_errors_too(tmp_path):
         assert "unsafe" not in policy
 
 
+INLINE = re.compile(
+    r"<script(?![^>]*\bsrc=)[^>]*>|<style|\sstyle=|\son\w+=|javascript:|\|\s*safe\b"
+)
+
+
 def test_pages_hold_no_inline_script_or_style():
     folder = Path(managed.__file__).parents[2] / "assay" / "collect" / "templates"
     found = []
     for file in sorted(folder.glob("*.html")):
-        text = file.read_text("utf-8")
-        found += [f"{file.name}: {m}" for m in re.findall(
-            r"<script(?![^>]*\bsrc=)[^>]*>|<style|\sstyle=|\son\w+=|javascript:|\|\s*safe\b", text)]  # fmt: skip
+        found += [f"{file.name}: {m}" for m in INLINE.findall(file.read_text("utf-8"))]
     assert found == []

@@ -142,8 +142,10 @@ def _comparison_page(
 
 
 def said(answer: Mapping[str, Any], numbers: Mapping[str, int]) -> str:
-    """An answer in signs: "1 (0.67)" the first response at that strength, "2 > 1 = 3" a ranking,
-    "+ 0 − ·" the labels of steps.
+    """An answer in signs.
+
+    "1 (0.67)" is the first response at that strength, "2 > 1 = 3" a ranking, "+ 0 − ·" labels of
+    steps.
     """
     parts = []
     if "groups" in answer:

@@ -37,7 +37,7 @@ def members(request: Request) -> Response:
 def add_member(
     request: Request, name: Name = "", role: Word = "annotator", password: Password = ""
 ) -> Response:
-    """Take somebody in by name. Who has no account gets one, with a password or a link to set it."""
+    """Take somebody in by name; who has no account gets one, by a password or a link."""
     project, viewer = project_of(request), viewer_of(request)
     typed = {"name": name, "role": role}
     try:

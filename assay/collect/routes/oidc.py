@@ -252,7 +252,9 @@ class Oidc:
             auth = _basic(self.settings.client, self.settings.secret)
         try:
             with (
-                httpx2.Client(timeout=WAIT_SECONDS, follow_redirects=False, trust_env=False) as http,
+                httpx2.Client(
+                    timeout=WAIT_SECONDS, follow_redirects=False, trust_env=False
+                ) as http,
                 http.stream(
                     "GET" if form is None else "POST", address, data=body or None,
                     headers={"Accept": "application/json", **(auth or {})},
