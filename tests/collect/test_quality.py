@@ -513,7 +513,7 @@ def test_a_failure_is_told_and_tried_again(
         raise RuntimeError("no")
 
     with monkeypatch.context() as patched:
-        patched.setattr(figures, "quality", broken)
+        patched.setattr(figures, "computed", broken)
         with pytest.raises(RuntimeError, match="no"):
             known.of(store, made)
     assert known.of(store, made) is not None
