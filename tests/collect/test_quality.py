@@ -29,6 +29,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from review_shared import START, choose, judged_project, pair, project, responses, say
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no reason for a page without figures."""
+    monkeypatch.setattr(figures, "PATIENCE_SECONDS", 600.0)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[PreferenceStore]:
     with PreferenceStore.open(tmp_path / "prefs.db") as opened:

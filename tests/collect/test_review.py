@@ -34,6 +34,12 @@ ROLES = ("nobody", "stranger", "annotator", "reviewer", "admin", "site")
 NASTY = "<script>alert(1)</script>&amp;'\""
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no reason for a page without figures."""
+    monkeypatch.setattr(figures, "PATIENCE_SECONDS", 600.0)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[PreferenceStore]:
     with PreferenceStore.open(tmp_path / "prefs.db") as opened:
