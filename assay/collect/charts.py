@@ -44,8 +44,8 @@ def throughput(quality: Quality, words: Words) -> Markup | None:
 def drift(quality: Quality, words: Words) -> Markup | None:
     """Agreement and the share of the first shown over time; None with fewer than two periods."""
     named: dict[str, tuple[str, Callable[[Period], Outcome]]] = {
-        "model": (str(words("review.alike")), lambda p: p.agreement),
-        "length": (str(words("review.first-shown")), lambda p: p.first_shown),
+        "model": (str(words("review.line-alike")), lambda p: p.agreement),
+        "length": (str(words("review.line-first")), lambda p: p.first_shown),
     }
     lines = {}
     for style, (_, take) in named.items():

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYetError
 from weakref import WeakKeyDictionary
 
-from assay.collect.quality import Quality, quality
+from assay.collect.quality import Quality, computed, gathered
 from assay.store import quality as counted
 from assay.store.store import PreferenceStore
 
@@ -60,7 +60,7 @@ class Figures:
 
     def _compute(self, store: PreferenceStore, project_id: str) -> Quality:
         try:
-            found = store.read(quality, project_id)
+            found = computed(store.read(gathered, project_id))
             with self._lock:
                 self._known[project_id] = found
             return found

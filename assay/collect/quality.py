@@ -136,18 +136,45 @@ class Quality:
         return next((p for p in self.people if p.id == annotator_id), None)
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """What figures are made of, read at one time."""
+
+    at: int
+    seconds: float
+    stand: tuple[int, int]
+    said: Readings
+    checks: Mapping[str, counted.Checks]
+    leaks: int
+    leaked: tuple[counted.Leak, ...]
+    models: Mapping[str, str]
+
+
 def quality(connection: Connection, project_id: str, seed: int = 0) -> Quality:
     """All figures of a project, from all its standing judgments."""
+    return computed(gathered(connection, project_id), seed)
+
+
+def gathered(connection: Connection, project_id: str) -> Gathered:
+    """All that figures need of the store, so that no connection is held while they are made."""
     begun, at = time.perf_counter(), now_ms()
     stand = counted.stand(connection, project_id)
     said = read(counted.judged(connection, project_id))
     checks = counted.checks(connection, project_id)
     leaks, leaked = counted.leaks(connection, project_id)
-    people, is_sample = _people(said, checks, seed)
+    models = counted.models(connection, project_id)
+    seconds = time.perf_counter() - begun
+    return Gathered(at, seconds, stand, said, checks, leaks, tuple(leaked), models)
+
+
+def computed(found: Gathered, seed: int = 0) -> Quality:
+    """The figures of what was read."""
+    begun, said = time.perf_counter(), found.said
+    people, is_sample = _people(said, found.checks, seed)
     periods, by_week = _periods(said)
     return Quality(
-        at=at,
-        stand=stand,
+        at=found.at,
+        stand=found.stand,
         judgments=len(said.annotator),
         comparisons=len(np.unique(said.comparison)),
         surplus=said.surplus,
@@ -159,10 +186,10 @@ def quality(connection: Connection, project_id: str, seed: int = 0) -> Quality:
         disputes=tuple(
             Dispute(*d) for d in sorted(said.disputes, key=lambda d: (-d[2], -d[3], d[1]))
         ),
-        leaderboard=leaderboard(said, counted.models(connection, project_id)),
-        leaks=leaks,
-        leaked=tuple(leaked),
-        seconds=time.perf_counter() - begun,
+        leaderboard=leaderboard(said, found.models),
+        leaks=found.leaks,
+        leaked=found.leaked,
+        seconds=found.seconds + time.perf_counter() - begun,
     )
 
 

@@ -29,6 +29,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from review_shared import START, choose, judged_project, pair, project, responses, say
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no reason for a page without figures."""
+    monkeypatch.setattr(figures, "PATIENCE_SECONDS", 600.0)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[PreferenceStore]:
     with PreferenceStore.open(tmp_path / "prefs.db") as opened:
@@ -513,7 +519,7 @@ def test_a_failure_is_told_and_tried_again(
         raise RuntimeError("no")
 
     with monkeypatch.context() as patched:
-        patched.setattr(figures, "quality", broken)
+        patched.setattr(figures, "computed", broken)
         with pytest.raises(RuntimeError, match="no"):
             known.of(store, made)
     assert known.of(store, made) is not None
