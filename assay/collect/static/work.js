@@ -852,6 +852,9 @@ function enhance({ form, task }) {
     number.addEventListener("input", () => (range.value = number.value || 0));
   }
   $("button[value=undo]", form).disabled = false;
+  $("[data-do=sync]").hidden = task.kind !== "pair";
+  const guidelines = $("#guidelines", box);
+  $("[data-do=guidelines]").hidden = !guidelines;
   if (task.kind === "pair") synchronise($$(".response .body", form));
 }
 
@@ -936,9 +939,9 @@ function showOrder(form) {
     if (place) parts.push(" > ");
     group.forEach((id, i) => parts.push(...(i ? [" = ", chip(id)] : [chip(id)])));
   });
-  if (rest.length) parts.push(" … ", ...rest.flatMap((id) => [chip(id), " "]));
+  if (rest.length && groups.length) parts.push(" … ", ...rest.flatMap((id) => [chip(id), " "]));
   $("b", line).replaceChildren(...parts);
-  line.hidden = false;
+  line.hidden = !groups.length;
 }
 
 /** Put a response in front of another; of one that has no place, at the end. */
@@ -1100,7 +1103,7 @@ const ACTS = {
   },
   guidelines: () => {
     const place = $("#guidelines");
-    if (!place) return location.assign(`/projects/${setup.project_id}/guidelines`);
+    if (!place) return;
     place.open = !place.open;
     if (place.open) $("summary", place).focus();
   },
