@@ -57,10 +57,10 @@ _MATH_ATTRIBUTES = {
     "minsize", "maxsize", "movablelimits", "notation",
 }  # fmt: skip
 _MATH_VALUE = re.compile(r"[A-Za-z0-9.+\- %]{0,40}\Z")
-_BLOCKS = ("p", "li", "blockquote", "td", "th", "dd", "dt")
+_BLOCKS = ("p", "li", "blockquote", "td", "th", "ul", "ol", "table")
 _TAGS = {
-    *_BLOCKS, *_MATH, "ul", "ol", "table", "thead", "tbody", "tr", "strong", "em", "s", "code",
-    "pre", "br", "hr", "a", "mark",
+    *_BLOCKS, *_MATH, "thead", "tbody", "tr", "strong", "em", "s", "code", "pre", "br", "hr", "a",
+    "mark",
 }  # fmt: skip
 _HEADINGS = {f"h{level}" for level in range(1, 7)}
 
@@ -68,9 +68,10 @@ _CLEANER = nh3.Cleaner(
     tags=_TAGS,
     clean_content_tags={"script", "style", "iframe", "object", "svg", "template", "noscript"},
     attributes={
+        "*": set(),  # else lang and title
         "a": {"href"},
-        "ol": {"start"},
         **{tag: {"dir"} for tag in (*_BLOCKS, "pre")},
+        "ol": {"dir", "start"},
         **dict.fromkeys(_MATH, _MATH_ATTRIBUTES),
     },
     set_tag_attribute_values={
@@ -326,9 +327,7 @@ def turns(messages: Sequence[Message]) -> list[Turn]:
 
 
 def _message(message: Message) -> Markup:
-    content: Any = message.content
-    said = content if isinstance(content, str) else _json(content)
-    shown = render(said) if said else Markup("")
+    shown = render(message.content) if message.content else Markup("")
     calls = (message.extra or {}).get("tool_calls")
     if calls:
         shown += Markup('<pre class="code"><code>{}</code></pre>').format(_json(calls))
@@ -411,7 +410,7 @@ class _Splitter(HTMLParser):
 
 def _parts(shown: str) -> list[tuple[bool, str]]:
     splitter = _Splitter()
-    splitter.feed(shown)
+    splitter.feed(str(shown))  # a Markup would be escaped as it is put together
     splitter.close()
     splitter.flush()
     return splitter.parts

@@ -156,7 +156,11 @@ class Desk:
 
     def _console(self, message: Any) -> None:
         # requests that fail while the network is away are the point of some tests
-        if message.type == "error" and "net::" not in message.text and "status of" not in message.text:
+        if (
+            message.type == "error"
+            and "net::" not in message.text
+            and "status of" not in message.text
+        ):
             self.errors.append(message.text)
 
     def check(self, page: Any) -> None:
