@@ -189,3 +189,26 @@ def ready(page: Any) -> str:
     # no wait_for_function: it evaluates a string in the page, which the policy forbids
     page.wait_for_selector("#task[data-ready] form.task")
     return str(json.loads(page.get_attribute("form.task", "data-task"))["comparison_id"])
+
+
+@pytest.fixture(name="ready")
+def _ready() -> Callable[[Any], str]:
+    return ready
+
+
+@pytest.fixture(name="pair")
+def _pair() -> Callable[..., NewComparison]:
+    return pair
+
+
+def until(what: Callable[[], bool], page: Any, seconds: float = 30) -> None:
+    """Wait for something outside the page, while the page goes on."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it took too long"
+        page.wait_for_timeout(50)
+
+
+@pytest.fixture(name="until")
+def _until() -> Callable[..., None]:
+    return until
