@@ -24,8 +24,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices: threads cost more than they give
 
 # modules that tests share are imported by their names: tiny, families, fitting, scripted,
-# plugins_shared, worlds, policy_logs
-rooms = ("models", "data", "train", "feedback", "rlhf", "evaluation")
+# plugins_shared, worlds, policy_logs, filled, servers
+rooms = ("models", "data", "train", "feedback", "rlhf", "evaluation", "store")
 sys.path += [str(Path(__file__).parent / room) for room in rooms]
 
 hypothesis.settings.register_profile("assay", deadline=None, derandomize="CI" in os.environ)

@@ -12,25 +12,28 @@ Functions here run inside a transaction of the store.
 from __future__ import annotations
 
 import hashlib
+import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
     Connection,
     Row,
+    bindparam,
     delete,
     exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     true,
     update,
 )
 
-from assay.errors import StoreError
+from assay.errors import DataError, StoreError
 from assay.store import tables as t
 from assay.store.answers import checked_answer, matches
 from assay.store.database import now_ms
@@ -46,6 +49,12 @@ LAST_CHECKED = 20
 FEWEST_CHECKED = 5
 BLOCK = 4
 """Comparisons within which sides are balanced exactly."""
+MOST_FREED = 200
+"""Slots whose lease has run out that one claim frees, so that none waits long for it."""
+MOST_INT = 2**31 - 1
+MANY = 500
+"""Comparisons changed by one statement."""
+_FREE = {"annotator_id": None, "lease_until": None, "claimed": None, "shown": None}
 
 
 class AccessError(StoreError):
@@ -67,13 +76,18 @@ class Desk:
     cursor: float
 
 
-def desk(connection: Connection, project_id: str, annotator_id: str) -> Desk:
+def desk(
+    connection: Connection, project_id: str, annotator_id: str, *, locked: bool = False
+) -> Desk:
     """The desk of an active annotator.
+
+    Args:
+        locked: Whether the annotator's other requests at this desk wait until the commit.
 
     Raises:
         AccessError: If they are no member, blocked or inactive, or the project is paused.
     """
-    row = connection.execute(
+    query = (
         select(
             t.projects.c.settings, t.projects.c.is_paused, t.memberships.c.state,
             t.memberships.c.cursor, t.annotators.c.languages, t.annotators.c.is_active,
@@ -81,7 +95,10 @@ def desk(connection: Connection, project_id: str, annotator_id: str) -> Desk:
         .join(t.memberships, t.memberships.c.project_id == t.projects.c.id)
         .join(t.annotators, t.annotators.c.id == t.memberships.c.annotator_id)
         .where(t.projects.c.id == project_id, t.annotators.c.id == annotator_id)
-    ).one_or_none()  # fmt: skip
+    )  # fmt: skip
+    if locked:
+        query = query.with_for_update(of=t.memberships, key_share=True)
+    row = connection.execute(query).one_or_none()
     if row is None or not row.is_active:
         raise AccessError("not-a-member", "You are not a member of this project.")
     if row.is_paused:
@@ -107,7 +124,7 @@ def claim(
     Raises:
         AccessError: As :func:`desk`, or ``enough`` where the annotator's share is done.
     """
-    at = desk(connection, project_id, annotator_id)
+    at = desk(connection, project_id, annotator_id, locked=True)
     now = now_ms()
     held = connection.execute(
         select(t.slots).where(
@@ -119,51 +136,86 @@ def claim(
     ).all()  # fmt: skip
     others = [slot for slot in held if slot.comparison_id not in have]
     if others:
-        return _assignment(connection, others[0])
+        return _assignment(connection, _held(others[0]))
     if len(held) >= at.settings.prefetch:
         return None
     release_expired(connection, project_id, now)
-    taken = _special(connection, at, now) or _work(connection, at, now)
-    return _assignment(connection, taken) if taken else None
+    done = _done(connection, at) if _is_counted(at.settings) else 0
+    most = at.settings.most_per_annotator
+    if most is not None and done >= most:
+        raise AccessError("enough", f"You have judged {most:,} comparisons, which is your share.")
+    return _special(connection, at, done, now) or _work(connection, at, now)
 
 
 def release_expired(connection: Connection, project_id: str, now: int) -> int:
-    """Free the slots whose lease has run out; how many."""
-    expired = (
+    """Free slots whose lease has run out, the oldest first; how many."""
+    expired = connection.execute(
         select(t.slots.c.comparison_id, t.slots.c.k)
         .where(t.slots.c.lease_until < now, t.slots.c.project_id == project_id)
-        .limit(1000)
+        .order_by(t.slots.c.lease_until)
+        .limit(MOST_FREED)
         .with_for_update(skip_locked=True)
-    )
-    count = 0
-    for slot in connection.execute(expired).all():
-        count += connection.execute(
-            update(t.slots)
-            .where(
-                t.slots.c.comparison_id == slot.comparison_id,
-                t.slots.c.k == slot.k,
-                t.slots.c.lease_until < now,
-            )
-            .values(annotator_id=None, lease_until=None, claimed=None, shown=None)
-        ).rowcount
-    return count
+    ).all()
+    if expired:
+        _let_go(connection, expired)
+    return len(expired)
 
 
-def _work(connection: Connection, at: Desk, now: int) -> Row[Any] | None:
+def _let_go(connection: Connection, slots: Sequence[Any]) -> None:
+    """Make held slots free, which must be locked; of comparisons nobody is to get, delete them.
+
+    A slot of an item with a known answer was made for its annotator, and one of a withdrawn
+    comparison is for nobody: left free, another annotator would get it as work.
+    """
+    c = t.comparisons.c
+    wanted = set(connection.scalars(
+        select(c.id).where(
+            c.id.in_({slot.comparison_id for slot in slots}), c.purpose == "work", ~c.is_withdrawn
+        )
+    ))  # fmt: skip
+    here = (t.slots.c.comparison_id == bindparam("at_id"), t.slots.c.k == bindparam("at_k"))
+    keys = [{"at_id": slot.comparison_id, "at_k": slot.k} for slot in slots]
+    free = [key for key in keys if key["at_id"] in wanted]
+    gone = [key for key in keys if key["at_id"] not in wanted]
+    if free:
+        connection.execute(update(t.slots).where(*here).values(**_FREE), free)
+    if gone:
+        connection.execute(delete(t.slots).where(*here), gone)
+
+
+def _work(connection: Connection, at: Desk, now: int) -> Assignment | None:
     """Take the next free slot after the last one claimed, or else any."""
-    most = at.settings.most_per_annotator
-    if most is not None and _done(connection, at) >= most:
-        raise AccessError("enough", f"You have judged {most:,} comparisons, which is your share.")
-    for bound in (at.cursor, None):
+    for bound in (at.cursor, None) if at.cursor else (None,):
         slot = connection.execute(_free(at, bound)).one_or_none()
         if slot is not None:
-            return _take(connection, at, slot, now)
-        if at.cursor == 0:
-            break
+            sheet = _sheet(connection, slot.comparison_id)
+            held = _hold(at, sheet, slot.k, now)
+            _set(connection, slot, held.values())
+            _move_cursor(connection, at, slot.place)
+            return _assignment(connection, held, sheet)
     return None
 
 
+def _move_cursor(connection: Connection, at: Desk, place: float) -> None:
+    if place != at.cursor:
+        connection.execute(
+            update(t.memberships)
+            .where(
+                t.memberships.c.project_id == at.project_id,
+                t.memberships.c.annotator_id == at.annotator_id,
+            )
+            .values(cursor=place)
+        )
+
+
+def _is_counted(settings: ProjectSettings) -> bool:
+    """Whether what comes next depends on how much an annotator has done."""
+    every = (settings.most_per_annotator, settings.gold_every, settings.attention_every)
+    return any(number is not None for number in every)
+
+
 def _done(connection: Connection, at: Desk) -> int:
+    """Judgments of an annotator, and comparisons they hold."""
     done = select(func.count()).where(
         t.judgments.c.project_id == at.project_id,
         t.judgments.c.annotator_id == at.annotator_id,
@@ -175,7 +227,7 @@ def _done(connection: Connection, at: Desk) -> int:
         t.slots.c.project_id == at.project_id,
         t.slots.c.lease_until.is_not(None),
     )
-    return int(connection.scalar(done) or 0) + int(connection.scalar(held) or 0)
+    return int(connection.scalar(select(done.scalar_subquery() + held.scalar_subquery())) or 0)
 
 
 def _free(at: Desk, after: float | None) -> Any:
@@ -191,7 +243,7 @@ def _free(at: Desk, after: float | None) -> Any:
         )
     )
     query = (
-        select(slot)
+        select(slot.c.comparison_id, slot.c.k, slot.c.place)
         .where(
             slot.c.project_id == at.project_id,
             slot.c.annotator_id.is_(None),
@@ -218,52 +270,36 @@ def _free(at: Desk, after: float | None) -> Any:
     return query
 
 
-def _take(connection: Connection, at: Desk, slot: Row[Any], now: int) -> Row[Any]:
-    shown = order_shown(connection, slot.comparison_id, slot.k, at.settings.shuffle)
-    lease = now + round(at.settings.lease_minutes * 60_000)
-    connection.execute(
-        update(t.slots)
-        .where(t.slots.c.comparison_id == slot.comparison_id, t.slots.c.k == slot.k)
-        .values(annotator_id=at.annotator_id, lease_until=lease, claimed=now, shown=shown)
-    )
-    connection.execute(
-        update(t.memberships)
-        .where(
-            t.memberships.c.project_id == at.project_id,
-            t.memberships.c.annotator_id == at.annotator_id,
-        )
-        .values(cursor=slot.place)
-    )
-    return connection.execute(
-        select(t.slots).where(t.slots.c.comparison_id == slot.comparison_id, t.slots.c.k == slot.k)
-    ).one()
-
-
 def order_shown(connection: Connection, comparison_id: str, k: int, shuffle: bool) -> list[str]:
-    """Ids of the responses in the order that slot k shows them.
+    """Ids of the responses in the order that slot k shows them; see :func:`turned`."""
+    rows = connection.execute(
+        select(
+            t.comparison_responses.c.response_id, t.comparisons.c.project_id, t.comparisons.c.number
+        )
+        .join(t.comparisons, t.comparisons.c.id == t.comparison_responses.c.comparison_id)
+        .where(t.comparisons.c.id == comparison_id)
+        .order_by(t.comparison_responses.c.number)
+    ).all()
+    ids = [row.response_id for row in rows]
+    return turned(ids, rows[0].project_id, rows[0].number, k) if shuffle and rows else ids
+
+
+def turned(ids: Sequence[str], project_id: str, number: int, k: int) -> list[str]:
+    """Responses of comparison ``number`` in the order that its slot k shows them.
 
     Permuted blocks: of four pairs in a row two begin with either response, in an order drawn by
     the block; the next slot of the same comparison begins with the next response, so every response
     stands first equally often over the slots.
     """
-    ids = list(connection.scalars(
-        select(t.comparison_responses.c.response_id)
-        .where(t.comparison_responses.c.comparison_id == comparison_id)
-        .order_by(t.comparison_responses.c.number)
-    ))  # fmt: skip
-    if not shuffle or len(ids) < 2:
+    ids = list(ids)
+    if len(ids) < 2:
         return ids
-    row = connection.execute(
-        select(t.comparisons.c.project_id, t.comparisons.c.number).where(
-            t.comparisons.c.id == comparison_id
-        )
-    ).one()
     if len(ids) == 2:
         sides = [0, 0, 1, 1]
-        _random(row.project_id, row.number // BLOCK).shuffle(sides)
-        turn = sides[row.number % BLOCK]
+        _random(project_id, number // BLOCK).shuffle(sides)
+        turn = sides[number % BLOCK]
     else:
-        _random(row.project_id, row.number).shuffle(ids)
+        _random(project_id, number).shuffle(ids)
         turn = 0
     turn = (turn + k) % len(ids)
     return ids[turn:] + ids[:turn]
@@ -277,41 +313,35 @@ def _random(*parts: object) -> random.Random:
 # --- items whose answer is known ------------------------------------------------------------------
 
 
-def _special(connection: Connection, at: Desk, now: int) -> Row[Any] | None:
-    """A slot of a screening, training, gold or attention item where it is time for one.
+def _special(connection: Connection, at: Desk, done: int, now: int) -> Assignment | None:
+    """A screening, training, gold or attention item where it is time for one.
 
     Screening comes first, and whoever misses too much of it is blocked. Training follows. Then one
     in ``gold_every``, and one in ``attention_every``, comparisons; where none is left it is work.
     """
-    found = _next_special(connection, at, "screening")
-    if found is None:
-        found = _next_special(connection, at, "training")
-    if found is None:
-        done = _done(connection, at)
-        for purpose, every in (
-            ("gold", at.settings.gold_every),
-            ("attention", at.settings.attention_every),
-        ):
-            if every and _is_due(at, purpose, done, every):
-                found = _next_special(connection, at, purpose)
-                if found is not None:
-                    break
+    found = _next_special(connection, at, "screening", "training")
+    for purpose, every in (
+        ("gold", at.settings.gold_every),
+        ("attention", at.settings.attention_every),
+    ):
+        if found is None and every and _is_due(at, purpose, done, every):
+            found = _next_special(connection, at, purpose)
     if found is None:
         return None
+    # two annotators who come to an item at once must not both make its slot k
+    locked = select(t.comparisons.c.id).where(t.comparisons.c.id == found)
+    connection.execute(locked.with_for_update(key_share=True))
     k = connection.scalar(
         select(func.coalesce(func.max(t.slots.c.k) + 1, 0)).where(t.slots.c.comparison_id == found)
     )
-    shown = order_shown(connection, found, int(k or 0), at.settings.shuffle)
-    lease = now + round(at.settings.lease_minutes * 60_000)
+    sheet = _sheet(connection, found)
+    held = _hold(at, sheet, int(k or 0), now)
     connection.execute(
         insert(t.slots).values(
-            comparison_id=found, k=k, project_id=at.project_id, place=0.0,
-            annotator_id=at.annotator_id, lease_until=lease, claimed=now, shown=shown,
+            comparison_id=found, k=k, project_id=at.project_id, place=0.0, **held.values()
         )
-    )  # fmt: skip
-    return connection.execute(
-        select(t.slots).where(t.slots.c.comparison_id == found, t.slots.c.k == k)
-    ).one()
+    )
+    return _assignment(connection, held, sheet)
 
 
 def _is_due(at: Desk, purpose: str, done: int, every: int) -> bool:
@@ -320,27 +350,32 @@ def _is_due(at: Desk, purpose: str, done: int, every: int) -> bool:
     return done % every == place
 
 
-def _next_special(connection: Connection, at: Desk, purpose: str) -> str | None:
-    c = t.comparisons
+def _next_special(connection: Connection, at: Desk, *purposes: str) -> str | None:
+    """The first item of these purposes that the annotator has not met."""
+    c = t.comparisons.c
     query = (
-        select(c.c.id)
+        select(c.id)
         .where(
-            c.c.project_id == at.project_id,
-            c.c.purpose == purpose,
-            c.c.is_published,
-            ~c.c.is_withdrawn,
-            ~exists().where(
-                t.slots.c.comparison_id == c.c.id, t.slots.c.annotator_id == at.annotator_id
+            c.project_id == at.project_id,
+            c.purpose.in_(purposes),
+            c.purpose != literal_column("'work'"),  # so that the partial index is used
+            c.is_published,
+            ~c.is_withdrawn,
+            *(
+                ~exists().where(met.c.comparison_id == c.id, met.c.annotator_id == at.annotator_id)
+                for met in (t.slots, t.skips)
             ),
             ~exists().where(
-                t.skips.c.comparison_id == c.c.id, t.skips.c.annotator_id == at.annotator_id
+                t.judgments.c.comparison_id == c.id,
+                t.judgments.c.annotator_id == at.annotator_id,
+                t.judgments.c.withdrawn.is_(None),
             ),
         )
-        .order_by(c.c.number)
+        .order_by(c.purpose, c.number)  # screening before training
         .limit(1)
     )
     if at.languages:
-        query = query.where(or_(c.c.language.is_(None), c.c.language.in_(at.languages)))
+        query = query.where(or_(c.language.is_(None), c.language.in_(at.languages)))
     return connection.scalar(query)
 
 
@@ -415,53 +450,93 @@ def submit(
     repeat = _repeat(connection, annotator_id, judgment_id, comparison_id)
     if repeat is not None:
         return repeat
-    comparison = _comparison(connection, comparison_id)
-    at = _member(connection, comparison.project_id, annotator_id)
-    now = now_ms()
-    slot = connection.execute(
-        select(t.slots)
-        .where(t.slots.c.comparison_id == comparison_id, t.slots.c.annotator_id == annotator_id)
-        .with_for_update()
-    ).one_or_none()
+    comparison, at = _case(connection, comparison_id, annotator_id)
+    slot = _own_slot(connection, comparison_id, annotator_id)
     order = _order(connection, comparison_id, slot, shown)
     rubric = rubric_of(connection, comparison.project_id, rubric_id)
-    said = checked_answer(
-        answer, comparison.kind, order, rubric.rubric, _steps_of(connection, comparison)
-    )
+    steps = _steps_of(connection, comparison)
+    said = checked_answer(answer, comparison.kind, order, rubric.rubric, steps)
     earlier = _standing(connection, comparison_id, annotator_id)
     if earlier is not None and comparison.purpose != "work":
         raise AccessError("answered", "This comparison was answered; it cannot be changed.")
-    surplus = _fill(connection, comparison, slot, annotator_id, judgment_id, earlier, order, now)
-    if earlier is not None:
-        connection.execute(
-            update(t.judgments).where(t.judgments.c.id == earlier.id).values(withdrawn=now)
-        )
     expected = comparison.expected
-    is_correct = matches(said, expected) if expected is not None else None
-    claimed = slot.claimed if slot is not None and slot.claimed else now - max(active_ms, 0)
+    new = _New(
+        judgment_id, annotator_id, comparison, order, said, rubric.id, earlier,
+        matches(said, expected) if expected is not None else None, now_ms(),
+        _checked_int(active_ms, "active_ms"),
+    )  # fmt: skip
+    surplus = _fill(connection, new, slot)
+    _insert(connection, new, slot, surplus)
+    blocked = _check_quality(connection, at, comparison.purpose)
+    _record(connection, new, surplus, blocked)
+    return Submitted(
+        judgment_id, comparison_id, surplus, is_correct=_told(comparison, new.is_correct),
+        expected=expected if comparison.purpose == "training" else None, blocked=blocked,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A judgment on its way into the store."""
+
+    id: str
+    annotator_id: str
+    comparison: Row[Any]
+    order: list[str]
+    said: dict[str, Any]
+    rubric_id: str
+    earlier: Row[Any] | None
+    is_correct: bool | None
+    now: int
+    active_ms: int
+
+
+def _insert(connection: Connection, new: _New, slot: Row[Any] | None, surplus: bool) -> None:
+    """Store the judgment, in place of the earlier one and of the draft."""
+    if new.earlier is not None:
+        connection.execute(
+            update(t.judgments).where(t.judgments.c.id == new.earlier.id).values(withdrawn=new.now)
+        )
+    claimed = slot.claimed if slot is not None and slot.claimed else new.now - new.active_ms
     connection.execute(
         insert(t.judgments).values(
-            id=judgment_id, comparison_id=comparison_id, project_id=comparison.project_id,
-            annotator_id=annotator_id, rubric_id=rubric.id, answer=said, shown=order,
-            surplus=surplus, is_correct=is_correct, replaces=earlier.id if earlier else None,
-            started=claimed, submitted=now, active_ms=min(max(int(active_ms), 0), 2**31 - 1),
+            id=new.id, comparison_id=new.comparison.id, project_id=new.comparison.project_id,
+            annotator_id=new.annotator_id, rubric_id=new.rubric_id, answer=new.said,
+            shown=new.order, surplus=surplus, is_correct=new.is_correct,
+            replaces=new.earlier.id if new.earlier else None,
+            started=claimed, submitted=new.now, active_ms=new.active_ms,
         )
     )  # fmt: skip
+    _drop_draft(connection, new.comparison.id, new.annotator_id)
+
+
+def _record(connection: Connection, new: _New, surplus: bool, blocked: bool) -> None:
+    detail: dict[str, Any] = {"surplus": surplus}
+    if new.earlier is not None:
+        detail["replaces"] = new.earlier.id
+    if blocked:
+        detail["blocked"] = True
+    record_event(connection, "judgment.submitted", new.id, actor_id=new.annotator_id,
+                 project_id=new.comparison.project_id, detail=detail)  # fmt: skip
+
+
+def _drop_draft(connection: Connection, comparison_id: str, annotator_id: str) -> None:
     connection.execute(
         delete(t.drafts).where(
             t.drafts.c.comparison_id == comparison_id, t.drafts.c.annotator_id == annotator_id
         )
     )
-    blocked = _check_quality(connection, at, comparison.purpose)
-    detail = {"surplus": surplus} | ({"replaces": earlier.id} if earlier else {})
-    record_event(
-        connection, "judgment.submitted", judgment_id, actor_id=annotator_id,
-        project_id=comparison.project_id, detail=detail | ({"blocked": True} if blocked else {}),
-    )  # fmt: skip
-    return Submitted(
-        judgment_id, comparison_id, surplus, is_correct=_told(comparison, is_correct),
-        expected=expected if comparison.purpose == "training" else None, blocked=blocked,
-    )  # fmt: skip
+
+
+def _checked_int(value: int | float, name: str) -> int:
+    """A whole number from 0 that every database holds; what is larger is cut down.
+
+    Raises:
+        DataError: If it is not finite.
+    """
+    if not math.isfinite(value):
+        raise DataError(f"'{name}' must be a number, not {value}.")
+    return int(min(max(value, 0), MOST_INT))
 
 
 def _told(comparison: Any, is_correct: bool | None) -> bool | None:
@@ -491,55 +566,70 @@ def _repeat(
     )  # fmt: skip
 
 
-def _fill(
-    connection: Connection,
-    comparison: Row[Any],
-    slot: Row[Any] | None,
-    annotator_id: str,
-    judgment_id: str,
-    earlier: Row[Any] | None,
-    order: list[str],
-    now: int,
-) -> bool:
-    """Put the judgment into a slot; whether none was left for it."""
-    values = {"judgment_id": judgment_id, "lease_until": None}
+def _fill(connection: Connection, new: _New, slot: Row[Any] | None) -> bool:
+    """Put the judgment into a slot; whether none was left for it.
+
+    An item with a known answer is for everybody: a judgment of it is never surplus.
+    """
+    values = {"judgment_id": new.id, "lease_until": None}
+    is_work = new.comparison.purpose == "work"
     if slot is not None:  # held, or filled by the earlier one
         _set(connection, slot, values)
         counts = slot.judgment_id is None
-    elif comparison.purpose != "work" or comparison.is_withdrawn:
-        return True
+    elif not is_work:
+        return False
     else:
-        free = connection.execute(
-            select(t.slots)
-            .where(
-                t.slots.c.comparison_id == comparison.id,
-                t.slots.c.judgment_id.is_(None),
-                or_(t.slots.c.annotator_id.is_(None), t.slots.c.lease_until < now),
-            )
-            .order_by(t.slots.c.annotator_id.is_not(None), t.slots.c.k)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        ).one_or_none()
+        free = None if new.comparison.is_withdrawn else _open_slot(connection, new)
         if free is None:
             return True
-        _set(connection, free, {**values, "annotator_id": annotator_id, "shown": order,
-                                "claimed": now})  # fmt: skip
+        held = {"annotator_id": new.annotator_id, "shown": new.order, "claimed": new.now}
+        _set(connection, free, values | held)
         counts = True
-    if counts and comparison.purpose == "work":
+    if counts and is_work:
         connection.execute(
             update(t.comparisons)
-            .where(t.comparisons.c.id == comparison.id)
+            .where(t.comparisons.c.id == new.comparison.id)
             .values(filled=t.comparisons.c.filled + 1)
         )
     return False
 
 
-def _set(connection: Connection, slot: Row[Any], values: Mapping[str, Any]) -> None:
+def _open_slot(connection: Connection, new: _New) -> Row[Any] | None:
+    """A slot that is free, or whose lease has run out, for whoever lost theirs.
+
+    All slots are locked, in one order: to pass over those that others look at would call a
+    judgment surplus that is needed.
+    """
+    slots = connection.execute(
+        select(t.slots)
+        .where(t.slots.c.comparison_id == new.comparison.id)
+        .order_by(t.slots.c.k)
+        .with_for_update()
+    ).all()
+    open_slots = [
+        slot
+        for slot in slots
+        if slot.judgment_id is None
+        and (slot.annotator_id is None or (slot.lease_until or 0) < new.now)
+    ]
+    return min(open_slots, key=lambda slot: (slot.annotator_id is not None, slot.k), default=None)
+
+
+def _set(connection: Connection, slot: Any, values: Mapping[str, Any]) -> None:
     connection.execute(
         update(t.slots)
         .where(t.slots.c.comparison_id == slot.comparison_id, t.slots.c.k == slot.k)
         .values(**values)
     )
+
+
+def _own_slot(connection: Connection, comparison_id: str, annotator_id: str) -> Row[Any] | None:
+    """The annotator's slot of a comparison, held or filled, locked until the commit."""
+    return connection.execute(
+        select(t.slots)
+        .where(t.slots.c.comparison_id == comparison_id, t.slots.c.annotator_id == annotator_id)
+        .with_for_update()
+    ).one_or_none()
 
 
 def _order(
@@ -577,32 +667,19 @@ def extend(connection: Connection, annotator_id: str, comparison_id: str) -> int
 
     Whoever is told None may still submit: the judgment is kept.
     """
-    comparison = _comparison(connection, comparison_id)
-    at = _member(connection, comparison.project_id, annotator_id)
+    comparison, at = _case(connection, comparison_id, annotator_id)
     now = now_ms()
     lease = now + round(at.settings.lease_minutes * 60_000)
-    mine = connection.execute(
-        update(t.slots)
-        .where(
-            t.slots.c.comparison_id == comparison_id,
-            t.slots.c.annotator_id == annotator_id,
-            t.slots.c.judgment_id.is_(None),
-        )
-        .values(lease_until=lease)
-    ).rowcount
-    if mine:
+    slot = _own_slot(connection, comparison_id, annotator_id)
+    if slot is not None:
+        if slot.judgment_id is not None:
+            return None
+        _set(connection, slot, {"lease_until": lease})
         return lease
-    has_draft = connection.scalar(
-        select(exists().where(
-            t.drafts.c.comparison_id == comparison_id, t.drafts.c.annotator_id == annotator_id
-        ))
-    )  # fmt: skip
-    if not has_draft or comparison.is_withdrawn or comparison.purpose != "work":
-        return None
-    if _standing(connection, comparison_id, annotator_id) is not None:
+    if not _may_resume(connection, comparison, annotator_id):
         return None
     free = connection.execute(
-        select(t.slots)
+        select(t.slots.c.comparison_id, t.slots.c.k)
         .where(t.slots.c.comparison_id == comparison_id, t.slots.c.annotator_id.is_(None))
         .order_by(t.slots.c.k)
         .limit(1)
@@ -616,43 +693,49 @@ def extend(connection: Connection, annotator_id: str, comparison_id: str) -> int
     return lease
 
 
+def _may_resume(connection: Connection, comparison: Row[Any], annotator_id: str) -> bool:
+    """Whether whoever lost a comparison may take it up again: they began, and did not end."""
+    if comparison.is_withdrawn or comparison.purpose != "work":
+        return False
+    draft = exists().where(
+        t.drafts.c.comparison_id == comparison.id, t.drafts.c.annotator_id == annotator_id
+    )
+    has_draft = connection.scalar(select(draft))
+    return bool(has_draft) and _standing(connection, comparison.id, annotator_id) is None
+
+
 def release(connection: Connection, annotator_id: str, comparison_id: str) -> bool:
     """Give a held comparison back without a word; whether it was held."""
-    return bool(
-        connection.execute(
-            update(t.slots)
-            .where(
-                t.slots.c.comparison_id == comparison_id,
-                t.slots.c.annotator_id == annotator_id,
-                t.slots.c.judgment_id.is_(None),
-            )
-            .values(annotator_id=None, lease_until=None, claimed=None, shown=None)
-        ).rowcount
-    )
+    slot = _own_slot(connection, comparison_id, annotator_id)
+    if slot is None or slot.judgment_id is not None:
+        return False
+    _let_go(connection, [slot])
+    return True
 
 
 def skip(connection: Connection, annotator_id: str, comparison_id: str, reason: str = "") -> None:
     """Pass a comparison over for good: its slot is another's, and it does not come again.
 
+    A repeat changes nothing.
+
     Raises:
         AccessError: If the project forbids it, or the annotator does not hold it.
     """
-    comparison = _comparison(connection, comparison_id)
-    at = _member(connection, comparison.project_id, annotator_id)
+    comparison, at = _case(connection, comparison_id, annotator_id)
     if not at.settings.allow_skip or comparison.purpose != "work":
         raise AccessError("no-skip", "This comparison cannot be skipped; give your best answer.")
+    key = {"comparison_id": comparison_id, "annotator_id": annotator_id}
+    skipped = exists().where(
+        t.skips.c.comparison_id == comparison_id, t.skips.c.annotator_id == annotator_id
+    )
+    is_repeat = connection.scalar(select(skipped))
     if not release(connection, annotator_id, comparison_id):
+        if is_repeat:
+            return
         raise AccessError("not-held", "You do not hold this comparison.")
-    connection.execute(
-        insert(t.skips).values(
-            comparison_id=comparison_id, annotator_id=annotator_id, reason=reason, at=now_ms()
-        )
-    )
-    connection.execute(
-        delete(t.drafts).where(
-            t.drafts.c.comparison_id == comparison_id, t.drafts.c.annotator_id == annotator_id
-        )
-    )
+    if not is_repeat:
+        connection.execute(insert(t.skips).values(**key, reason=reason, at=now_ms()))
+    _drop_draft(connection, comparison_id, annotator_id)
     record_event(connection, "comparison.skipped", comparison_id, actor_id=annotator_id,
                  project_id=comparison.project_id, detail={"reason": reason})  # fmt: skip
 
@@ -660,13 +743,22 @@ def skip(connection: Connection, annotator_id: str, comparison_id: str, reason: 
 def flag(connection: Connection, annotator_id: str, comparison_id: str, reason: str) -> str:
     """Say that something is wrong with a comparison, for a reviewer; the flag's id.
 
+    The same words again, while nobody has looked, are the same flag.
+
     Raises:
         AccessError: If the annotator has neither a slot nor a judgment of it.
     """
-    comparison = _comparison(connection, comparison_id)
-    _member(connection, comparison.project_id, annotator_id)
+    comparison, _ = _case(connection, comparison_id, annotator_id)
     if not _has_met(connection, annotator_id, comparison_id):
         raise AccessError("not-held", "You do not hold this comparison.")
+    same = connection.scalar(
+        select(t.flags.c.id).where(
+            t.flags.c.comparison_id == comparison_id, t.flags.c.annotator_id == annotator_id,
+            t.flags.c.reason == reason, t.flags.c.resolved.is_(None),
+        ).limit(1)
+    )  # fmt: skip
+    if same is not None:
+        return str(same)
     identity = new_id()
     connection.execute(
         insert(t.flags).values(
@@ -680,15 +772,12 @@ def flag(connection: Connection, annotator_id: str, comparison_id: str, reason: 
 
 
 def _has_met(connection: Connection, annotator_id: str, comparison_id: str) -> bool:
-    places = (t.slots, t.judgments, t.drafts)
-    return any(
-        connection.scalar(
-            select(exists().where(
-                place.c.comparison_id == comparison_id, place.c.annotator_id == annotator_id
-            ))
-        )
-        for place in places
-    )  # fmt: skip
+    """Whether an annotator has a slot, a judgment or a draft of a comparison."""
+    places = [
+        exists().where(place.c.comparison_id == comparison_id, place.c.annotator_id == annotator_id)
+        for place in (t.slots, t.judgments, t.drafts)
+    ]
+    return bool(connection.scalar(select(or_(*places))))
 
 
 def save_draft(
@@ -704,29 +793,22 @@ def save_draft(
     Raises:
         AccessError: If the annotator does not hold the comparison and never did.
     """
-    comparison = _comparison(connection, comparison_id)
-    _member(connection, comparison.project_id, annotator_id)
+    _case(connection, comparison_id, annotator_id)
     if not _has_met(connection, annotator_id, comparison_id):
         raise AccessError("not-held", "You do not hold this comparison.")
+    revision = _checked_int(revision, "revision")
+    mine = (t.drafts.c.comparison_id == comparison_id, t.drafts.c.annotator_id == annotator_id)
     row = connection.execute(
-        select(t.drafts.c.revision).where(
-            t.drafts.c.comparison_id == comparison_id, t.drafts.c.annotator_id == annotator_id
-        ).with_for_update()
-    ).one_or_none()  # fmt: skip
-    values = {"answer": dict(answer), "active_ms": min(max(int(active_ms), 0), 2**31 - 1),
+        select(t.drafts.c.revision).where(*mine).with_for_update()
+    ).one_or_none()
+    values = {"answer": dict(answer), "active_ms": _checked_int(active_ms, "active_ms"),
               "revision": revision, "saved": now_ms()}  # fmt: skip
     if row is None:
         key = {"comparison_id": comparison_id, "annotator_id": annotator_id}
         connection.execute(insert(t.drafts).values(**key, **values))
         return revision
     if revision > row.revision:
-        connection.execute(
-            update(t.drafts)
-            .where(
-                t.drafts.c.comparison_id == comparison_id, t.drafts.c.annotator_id == annotator_id
-            )
-            .values(**values)
-        )
+        connection.execute(update(t.drafts).where(*mine).values(**values))
         return revision
     return int(row.revision)
 
@@ -734,41 +816,60 @@ def save_draft(
 def undo(connection: Connection, annotator_id: str, judgment_id: str) -> Assignment | None:
     """Take back one of the last judgments: it is withdrawn, and open again with its answer.
 
+    A repeat changes nothing.
+
     Returns:
-        The comparison, or None where it is done without this judgment (it was surplus).
+        The comparison; without a lease where it has enough judgments of others.
 
     Raises:
         AccessError: If it is not one of the annotator's last, or is no work.
     """
     judgment = connection.execute(
-        select(t.judgments).where(t.judgments.c.id == judgment_id)
+        select(t.judgments).where(t.judgments.c.id == judgment_id).with_for_update()
     ).one_or_none()
-    if judgment is None or judgment.annotator_id != annotator_id:
+    if judgment is None or judgment.annotator_id != annotator_id or judgment.project_id is None:
         raise AccessError("not-yours", "There is no such judgment of yours.")
     at = desk(connection, judgment.project_id, annotator_id)
-    latest = list(connection.scalars(
-        select(t.judgments.c.id)
-        .where(
-            t.judgments.c.project_id == judgment.project_id,
-            t.judgments.c.annotator_id == annotator_id,
-            t.judgments.c.withdrawn.is_(None),
-        )
-        .order_by(t.judgments.c.submitted.desc(), t.judgments.c.id.desc())
-        .limit(UNDOABLE)
-    ))  # fmt: skip
+    if judgment.withdrawn is not None:
+        if _standing(connection, judgment.comparison_id, annotator_id) is not None:
+            raise AccessError("too-late", "You have judged this comparison anew.")
+        return opened(connection, annotator_id, judgment.comparison_id)
     comparison = _comparison(connection, judgment.comparison_id)
+    latest = _latest(connection, at)
     if judgment_id not in latest or comparison.purpose != "work" or judgment.source != "person":
         raise AccessError("too-late", f"Only the last {UNDOABLE} judgments can be undone.")
-    now = now_ms()
+    _reopen(connection, judgment, now_ms(), round(at.settings.lease_minutes * 60_000))
+    record_event(connection, "judgment.withdrawn", judgment_id, actor_id=annotator_id,
+                 project_id=judgment.project_id)  # fmt: skip
+    return opened(connection, annotator_id, judgment.comparison_id)
+
+
+def _latest(connection: Connection, at: Desk) -> list[str]:
+    """Judgments that can be undone, if they are work."""
+    j = t.judgments.c
+    return list(connection.scalars(
+        select(j.id)
+        .where(
+            j.project_id == at.project_id, j.annotator_id == at.annotator_id,
+            j.withdrawn.is_(None),
+        )
+        .order_by(j.submitted.desc(), j.id.desc())
+        .limit(UNDOABLE)
+    ))  # fmt: skip
+
+
+def _reopen(connection: Connection, judgment: Row[Any], now: int, lease_ms: int) -> None:
+    """Withdraw a judgment, hold its slot again, and make a draft of its answer."""
     connection.execute(
-        update(t.judgments).where(t.judgments.c.id == judgment_id).values(withdrawn=now)
+        update(t.judgments).where(t.judgments.c.id == judgment.id).values(withdrawn=now)
     )
-    lease = now + round(at.settings.lease_minutes * 60_000)
     freed = connection.execute(
         update(t.slots)
-        .where(t.slots.c.judgment_id == judgment_id)
-        .where(t.slots.c.comparison_id == judgment.comparison_id)
-        .values(judgment_id=None, lease_until=lease, claimed=now)
+        .where(
+            t.slots.c.comparison_id == judgment.comparison_id,
+            t.slots.c.judgment_id == judgment.id,
+        )
+        .values(judgment_id=None, lease_until=now + lease_ms, claimed=now)
     ).rowcount
     if freed:
         connection.execute(
@@ -776,18 +877,13 @@ def undo(connection: Connection, annotator_id: str, judgment_id: str) -> Assignm
             .where(t.comparisons.c.id == judgment.comparison_id)
             .values(filled=t.comparisons.c.filled - 1)
         )
-    key = (t.drafts.c.comparison_id == judgment.comparison_id,
-           t.drafts.c.annotator_id == annotator_id)  # fmt: skip
-    connection.execute(delete(t.drafts).where(*key))
+    _drop_draft(connection, judgment.comparison_id, judgment.annotator_id)
     connection.execute(
         insert(t.drafts).values(
-            comparison_id=judgment.comparison_id, annotator_id=annotator_id,
+            comparison_id=judgment.comparison_id, annotator_id=judgment.annotator_id,
             answer=judgment.answer, active_ms=judgment.active_ms, revision=1, saved=now,
         )
     )  # fmt: skip
-    record_event(connection, "judgment.withdrawn", judgment_id, actor_id=annotator_id,
-                 project_id=judgment.project_id)  # fmt: skip
-    return opened(connection, annotator_id, judgment.comparison_id)
 
 
 def opened(connection: Connection, annotator_id: str, comparison_id: str) -> Assignment | None:
@@ -801,7 +897,7 @@ def opened(connection: Connection, annotator_id: str, comparison_id: str) -> Ass
         )
     ).one_or_none()
     if slot is not None:
-        return _assignment(connection, slot)
+        return _assignment(connection, _held(slot))
     judgment = connection.execute(
         select(t.judgments)
         .where(
@@ -814,7 +910,91 @@ def opened(connection: Connection, annotator_id: str, comparison_id: str) -> Ass
     ).one_or_none()
     if judgment is None:
         return None
-    return _assignment(connection, judgment)
+    order, at = list(judgment.shown), judgment.started
+    return _assignment(connection, _Held(comparison_id, annotator_id, order, None, at, True))
+
+
+# --- what a reviewer or admin does ----------------------------------------------------------------
+
+
+def withdraw_comparisons(
+    connection: Connection, project_id: str, comparison_ids: Sequence[str], actor_id: str
+) -> int:
+    """Give comparisons to nobody any more; how many were given until now.
+
+    What was judged stays. Who holds one may still submit, and it counts.
+
+    Raises:
+        AccessError: If one of them is not of this project.
+    """
+    count = 0
+    for ids in _batches(_checked_ids(connection, project_id, comparison_ids)):
+        count += connection.execute(
+            update(t.comparisons)
+            .where(t.comparisons.c.id.in_(ids), ~t.comparisons.c.is_withdrawn)
+            .values(is_withdrawn=True)
+        ).rowcount
+        # wait for who is just taking or freeing one, so that none is left free behind us
+        mine = t.slots.c.comparison_id.in_(ids)
+        locked = select(t.slots.c.k).where(mine).order_by(t.slots.c.comparison_id, t.slots.c.k)
+        connection.execute(locked.with_for_update()).all()
+        connection.execute(delete(t.slots).where(mine, t.slots.c.annotator_id.is_(None)))
+    if count:
+        record_event(
+            connection, "comparisons.withdrawn", actor_id=actor_id, project_id=project_id,
+            detail={"comparisons": sorted(set(comparison_ids))[:MANY], "count": count},
+        )  # fmt: skip
+    return count
+
+
+def set_places(
+    connection: Connection,
+    project_id: str,
+    places: Mapping[str, float],
+    actor_id: str | None = None,
+) -> None:
+    """Give comparisons new places in the order of work; everybody begins at its front again.
+
+    Args:
+        places: By comparison. Less is sooner; an import counts from 1, so negative ones are ahead.
+
+    Raises:
+        AccessError: If one of them is not of this project.
+        DataError: If a place is not finite.
+    """
+    for place in places.values():
+        if not math.isfinite(place):
+            raise DataError(f"A place must be a number, not {place}.")
+    for ids in _batches(_checked_ids(connection, project_id, list(places))):
+        rows = [{"at_id": i, "at_place": float(places[i])} for i in ids]
+        for table, key in ((t.comparisons, t.comparisons.c.id), (t.slots, t.slots.c.comparison_id)):
+            change = update(table).where(key == bindparam("at_id"))
+            connection.execute(change.values(place=bindparam("at_place")), rows)
+    connection.execute(
+        update(t.memberships).where(t.memberships.c.project_id == project_id).values(cursor=0.0)
+    )
+    record_event(connection, "comparisons.placed", actor_id=actor_id, project_id=project_id,
+                 detail={"count": len(places)})  # fmt: skip
+
+
+def _checked_ids(connection: Connection, project_id: str, ids: Sequence[str]) -> list[str]:
+    """Each id once, in order, all of them published comparisons of the project."""
+    wanted, c = sorted(set(ids)), t.comparisons.c
+    found = sum(
+        int(connection.scalar(
+            select(func.count()).where(
+                c.id.in_(some), c.project_id == project_id, c.is_published
+            )
+        ) or 0)
+        for some in _batches(wanted)
+    )  # fmt: skip
+    if found < len(wanted):
+        raise AccessError("not-found", "There is no such comparison in this project.")
+    return wanted
+
+
+def _batches(ids: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (ids[start : start + MANY] for start in range(0, len(ids), MANY))
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -856,21 +1036,25 @@ def _comparison(connection: Connection, comparison_id: str) -> Row[Any]:
     return row
 
 
-def _member(connection: Connection, project_id: str, annotator_id: str) -> Desk:
-    """The desk, also of a blocked annotator or a paused project: finished work is taken."""
+def _case(connection: Connection, comparison_id: str, annotator_id: str) -> tuple[Row[Any], Desk]:
+    """A comparison, and a member's desk, also a blocked one's or in a pause: work done is taken."""
     row = connection.execute(
-        select(t.projects.c.settings, t.memberships.c.cursor, t.annotators.c.languages)
+        select(
+            t.comparisons, t.projects.c.settings.label("project_settings"),
+            t.memberships.c.cursor, t.annotators.c.languages,
+        )
+        .join(t.projects, t.projects.c.id == t.comparisons.c.project_id)
         .join(t.memberships, t.memberships.c.project_id == t.projects.c.id)
         .join(t.annotators, t.annotators.c.id == t.memberships.c.annotator_id)
         .where(
-            t.projects.c.id == project_id, t.annotators.c.id == annotator_id,
-            t.annotators.c.is_active,
+            t.comparisons.c.id == comparison_id, t.comparisons.c.is_published,
+            t.annotators.c.id == annotator_id, t.annotators.c.is_active,
         )
     ).one_or_none()  # fmt: skip
     if row is None:
         raise AccessError("not-found", "There is no such comparison.")
-    settings = ProjectSettings.from_dict(row.settings)
-    return Desk(project_id, annotator_id, settings, tuple(row.languages), row.cursor)
+    settings = ProjectSettings.from_dict(row.project_settings)
+    return row, Desk(row.project_id, annotator_id, settings, tuple(row.languages), row.cursor)
 
 
 def _steps_of(connection: Connection, comparison: Row[Any]) -> list[Mapping[str, Any]]:
@@ -884,49 +1068,96 @@ def _steps_of(connection: Connection, comparison: Row[Any]) -> list[Mapping[str,
     return list(row or ())
 
 
-def _assignment(connection: Connection, held: Row[Any]) -> Assignment:
-    """From a slot, or from a judgment that has none."""
-    comparison = _comparison(connection, held.comparison_id)
-    prompt = connection.scalar(
-        select(t.prompts.c.messages).where(t.prompts.c.id == comparison.prompt_id)
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A comparison in an annotator's hands: held, or judged."""
+
+    comparison_id: str
+    annotator_id: str
+    shown: list[str]
+    lease_until: int | None
+    claimed: int | None
+    is_judged: bool = False
+
+    def values(self) -> dict[str, Any]:
+        """Of the slot."""
+        return {"annotator_id": self.annotator_id, "lease_until": self.lease_until,
+                "claimed": self.claimed, "shown": self.shown}  # fmt: skip
+
+
+def _held(slot: Row[Any]) -> _Held:
+    return _Held(
+        slot.comparison_id, slot.annotator_id, list(slot.shown), slot.lease_until, slot.claimed,
+        slot.judgment_id is not None,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    """What there is to see of a comparison."""
+
+    comparison: Row[Any]
+    """With the prompt's ``messages``."""
+    responses: Mapping[str, Any]
+    """By id, in the order of the import."""
+
+
+def _sheet(connection: Connection, comparison_id: str) -> _Sheet:
+    comparison = connection.execute(
+        select(t.comparisons, t.prompts.c.messages)
+        .join(t.prompts, t.prompts.c.id == t.comparisons.c.prompt_id)
+        .where(t.comparisons.c.id == comparison_id, t.comparisons.c.is_published)
+    ).one_or_none()
+    if comparison is None:
+        raise AccessError("not-found", "There is no such comparison.")
+    responses = connection.execute(
+        select(t.responses.c.id, t.responses.c.messages, t.responses.c.steps)
+        .join(t.comparison_responses, t.comparison_responses.c.response_id == t.responses.c.id)
+        .where(t.comparison_responses.c.comparison_id == comparison_id)
+        .order_by(t.comparison_responses.c.number)
     )
-    found = {
-        row.id: row
-        for row in connection.execute(
-            select(t.responses.c.id, t.responses.c.messages, t.responses.c.steps).where(
-                t.responses.c.id.in_(held.shown)
-            )
-        )
-    }
+    return _Sheet(comparison, {row.id: row for row in responses})
+
+
+def _hold(at: Desk, sheet: _Sheet, k: int, now: int) -> _Held:
+    """What slot k of a comparison becomes when it is claimed."""
+    comparison, ids = sheet.comparison, list(sheet.responses)
+    shown = turned(ids, comparison.project_id, comparison.number, k) if at.settings.shuffle else ids
+    lease = now + round(at.settings.lease_minutes * 60_000)
+    return _Held(comparison.id, at.annotator_id, shown, lease, now)
+
+
+def _assignment(connection: Connection, held: _Held, sheet: _Sheet | None = None) -> Assignment:
+    sheet = sheet or _sheet(connection, held.comparison_id)
+    comparison = sheet.comparison
     draft = connection.execute(
         select(t.drafts).where(
             t.drafts.c.comparison_id == held.comparison_id,
             t.drafts.c.annotator_id == held.annotator_id,
         )
     ).one_or_none()
-    judgment = _standing(connection, held.comparison_id, held.annotator_id)
+    judgment = (
+        _standing(connection, held.comparison_id, held.annotator_id) if held.is_judged else None
+    )
     rubric = rubric_of(connection, comparison.project_id, judgment.rubric_id if judgment else None)
-    answer = draft.answer if draft else judgment.answer if judgment else None
-    fields = held._mapping
+    latest = draft or judgment
     return Assignment(
         comparison_id=held.comparison_id,
         project_id=comparison.project_id,
         kind=comparison.kind,
-        prompt=as_messages(prompt or (), "user"),
-        responses=tuple(
-            Shown(
-                i,
-                as_messages(found[i].messages, "assistant"),
-                tuple(found[i].steps) if found[i].steps is not None else None,
-            )
-            for i in held.shown
-        ),
+        prompt=as_messages(comparison.messages, "user"),
+        responses=tuple(_shown(sheet.responses[i]) for i in held.shown),
         rubric_id=rubric.id,
         rubric=rubric.rubric,
-        lease_until=fields.get("lease_until"),
-        claimed=fields.get("claimed") or fields.get("started") or now_ms(),
-        draft=answer,
+        lease_until=held.lease_until,
+        claimed=held.claimed or now_ms(),
+        draft=latest.answer if latest else None,
         draft_revision=draft.revision if draft else 0,
-        active_ms=draft.active_ms if draft else judgment.active_ms if judgment else 0,
+        active_ms=latest.active_ms if latest else 0,
         feedback=comparison.purpose == "training",
     )
+
+
+def _shown(response: Any) -> Shown:
+    steps = tuple(response.steps) if response.steps is not None else None
+    return Shown(response.id, as_messages(response.messages, "assistant"), steps)

@@ -15,8 +15,10 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from assay.errors import StoreError
 from assay.store import tables as t
 from assay.store.database import now_ms
+from assay.store.ids import new_id
 
 START = "0" * 64
 
@@ -47,14 +49,20 @@ def record_event(
 
     Other writers of PostgreSQL wait at the head of the chain until the commit, so do this last.
 
+    Args:
+        detail: Texts, whole numbers and truth values, and lists and objects of them.
+
     Returns:
         The entry's number.
     """
     head = connection.execute(
         select(t.chain.c.seq, t.chain.c.digest).where(t.chain.c.id == 1).with_for_update()
-    ).one()
+    ).one_or_none()
+    if head is None:
+        raise StoreError("The head of the record of events is gone; restore it from a backup.")
     seq, at = head.seq + 1, now_ms()
-    fields = (seq, at, actor_id, project_id, action, subject, dict(detail or {}))
+    said = json.loads(json.dumps(dict(detail or {}), default=str))  # as it will be read
+    fields = (seq, at, actor_id, project_id, action, subject, said)
     digest = _digest(head.digest, fields)
     connection.execute(
         insert(t.events).values(
@@ -74,8 +82,6 @@ def _digest(previous: str, fields: tuple[Any, ...]) -> str:
 
 
 def _note_webhooks(connection: Connection, project_id: str, action: str, seq: int, at: int) -> None:
-    from assay.store.ids import new_id
-
     hooks = connection.execute(
         select(t.webhooks.c.id, t.webhooks.c.actions).where(
             t.webhooks.c.project_id == project_id, t.webhooks.c.is_active
@@ -97,18 +103,11 @@ def verify_chain(connection: Connection) -> int | None:
         select(t.events).order_by(t.events.c.seq)
     )
     for row in rows:
-        fields = (
-            row.seq,
-            row.at,
-            row.actor_id,
-            row.project_id,
-            row.action,
-            row.subject,
-            row.detail,
-        )
+        fields = (row.seq, row.at, row.actor_id, row.project_id, row.action, row.subject,
+                  row.detail)  # fmt: skip
         sealed = _digest(previous, fields)
         if row.seq != expected or row.previous != previous or row.digest != sealed:
             return int(row.seq)
         previous, expected = row.digest, expected + 1
-    head = connection.execute(select(t.chain.c.seq, t.chain.c.digest)).one()
-    return None if (head.seq, head.digest) == (expected - 1, previous) else expected
+    head = connection.execute(select(t.chain.c.seq, t.chain.c.digest)).one_or_none()
+    return None if head is not None and tuple(head) == (expected - 1, previous) else expected

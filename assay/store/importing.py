@@ -1,15 +1,17 @@
 """Comparisons into the store: all of them or none, and without keeping annotators waiting.
 
 An import writes in batches, each a short transaction, what nobody can see yet; its last transaction
-shows all of it at once. One that was killed is cleared away by the next.
+shows all of it at once. One that was killed is cleared away by the next, in batches too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -23,12 +25,16 @@ from assay.store.database import Database, now_ms
 from assay.store.events import record_event
 from assay.store.ids import new_id
 from assay.store.leaks import leak_in
-from assay.store.records import NewComparison, NewResponse, ProjectSettings
-from assay.types import Messages
+from assay.store.records import NewComparison, NewJudgment, NewResponse, ProjectSettings
 
 BATCH = 500
 STALE_MS = 120_000
 """An import that wrote nothing for so long is taken to be dead."""
+DOOMED = 0
+"""In place of the time an import was last touched: it is being cleared away."""
+MOST_OVERLAP = 100
+MOST_LANGUAGE = 35
+MOST_INT = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,7 @@ def add_comparisons(
         StoreError: If another import into the project is under way.
     """
     import_id = new_id()
+    _clear_dead(database, project_id)
     settings, number = database.write(lambda c: _begin(c, project_id, import_id, source, format))
     writer = _Writer(project_id, import_id, settings, number)
     stream = iter(comparisons)
@@ -89,7 +96,9 @@ def add_comparisons(
         said = {**(counts() if counts else {}), **writer.counts}
         database.write(lambda c: _publish(c, project_id, import_id, found, said, actor_id))
     except BaseException:
-        database.write(lambda c: discard(c, import_id))
+        # where this fails too, as on a full disk, the next import does it
+        with suppress(StoreError):
+            discard(database, import_id)
         raise
     return found
 
@@ -104,23 +113,23 @@ def _begin(
         raise StoreError("There is no such project.")
     now = now_ms()
     others = connection.execute(
-        select(t.imports.c.id, t.imports.c.source, t.imports.c.touched).where(
+        select(t.imports.c.id, t.imports.c.source).where(
             t.imports.c.project_id == project_id, t.imports.c.state == "staging"
         )
     ).all()
-    for other in others:
-        if other.touched > now - STALE_MS:
-            raise StoreError(
-                f"An import of {other.source} into this project is under way; try again when it "
-                "is done."
-            )
-        discard(connection, other.id)
-    connection.execute(
-        insert(t.imports).values(
-            id=import_id, project_id=project_id, source=source[:500], format=format, counts={},
-            state="staging", created=now, touched=now,
+    is_repeat = any(other.id == import_id for other in others)
+    if others and not is_repeat:
+        raise StoreError(
+            f"An import of {others[0].source} into this project is under way; try again when it is "
+            "done, or, if it was killed, in two minutes."
         )
-    )  # fmt: skip
+    if not is_repeat:
+        connection.execute(
+            insert(t.imports).values(
+                id=import_id, project_id=project_id, source=source[:500], format=format[:40],
+                counts={}, state="staging", created=now, touched=now,
+            )
+        )  # fmt: skip
     last = connection.scalar(
         select(func.max(t.comparisons.c.number)).where(t.comparisons.c.project_id == project_id)
     )
@@ -133,12 +142,13 @@ def _insert(
     rows: Mapping[str, list[dict[str, Any]]],
     writer: _Writer,
 ) -> None:
-    now = now_ms()
-    touched = connection.execute(
-        update(t.imports).where(t.imports.c.id == import_id).values(touched=now)
-    ).rowcount
+    here = (t.imports.c.id == import_id, t.imports.c.touched > DOOMED)
+    touched = connection.execute(update(t.imports).where(*here).values(touched=now_ms())).rowcount
     if not touched:
         raise StoreError("The import took too long between two rows and was cleared away.")
+    first = rows["comparisons"][0]["id"]
+    if connection.scalar(select(t.comparisons.c.id).where(t.comparisons.c.id == first)):
+        return  # a commit whose answer was lost
     prompts = _known_prompts(connection, writer.project_id, rows["prompts"])
     comparisons = [
         {**row, "prompt_id": prompts.get(row["prompt_id"], row["prompt_id"])}
@@ -180,12 +190,12 @@ def _with_annotators(
     names = {row["annotator"] for row in rows}
     if not names:
         return []
-    lowered = {name.lower() for name in names}
+    column = t.annotators.c.name
     known = {
         row.name.lower(): row.id
         for row in connection.execute(
-            select(t.annotators.c.name, t.annotators.c.id).where(
-                func.lower(t.annotators.c.name).in_(list(lowered))
+            select(column, t.annotators.c.id).where(
+                func.lower(column).in_([func.lower(name) for name in sorted(names)])
             )
         )
     }
@@ -207,6 +217,14 @@ def _publish(
     counts: Mapping[str, int],
     actor_id: str | None,
 ) -> None:
+    state = connection.scalar(
+        select(t.imports.c.state).where(t.imports.c.id == import_id, t.imports.c.touched > DOOMED)
+        .with_for_update()
+    )  # fmt: skip
+    if state is None:
+        raise StoreError("The import took too long and was cleared away; try again.")
+    if state == "done":
+        return  # a commit whose answer was lost
     c = t.comparisons
     mine = c.c.import_id == import_id
     connection.execute(update(c).where(mine).values(is_published=True))
@@ -237,31 +255,58 @@ def _publish(
     )  # fmt: skip
 
 
-def discard(connection: Connection, import_id: str) -> None:
+def discard(database: Database, import_id: str) -> None:
     """Clear away an import that did not end; nothing of it was ever seen."""
-    state = connection.scalar(select(t.imports.c.state).where(t.imports.c.id == import_id))
-    if state != "staging":
-        return
-    own = select(t.comparisons.c.id).where(t.comparisons.c.import_id == import_id)
+    if database.write(lambda c: _doom(c, import_id, now_ms() + STALE_MS)):
+        while database.write(lambda c: _clear_some(c, import_id)):
+            pass
+
+
+def _clear_dead(database: Database, project_id: str) -> None:
+    """Clear away the imports into a project that were killed."""
+    limit = now_ms() - STALE_MS
+    dead = select(t.imports.c.id).where(
+        t.imports.c.project_id == project_id,
+        t.imports.c.state == "staging",
+        t.imports.c.touched < limit,
+    )
+    for import_id in database.read(lambda c: list(c.scalars(dead))):
+        if database.write(partial(_doom, import_id=import_id, before=limit)):
+            while database.write(partial(_clear_some, import_id=import_id)):
+                pass
+
+
+def _doom(connection: Connection, import_id: str, before: int) -> bool:
+    """Keep an unfinished import from going on, if it was last touched before then."""
+    i = t.imports.c
+    here = (i.id == import_id, i.state == "staging", i.touched < before)
+    return bool(connection.execute(update(t.imports).where(*here).values(touched=DOOMED)).rowcount)
+
+
+def _clear_some(connection: Connection, import_id: str) -> bool:
+    """Delete a batch of a doomed import, and at last the import; whether there may be more."""
+    some = connection.execute(
+        select(t.comparisons.c.id, t.comparisons.c.prompt_id)
+        .where(t.comparisons.c.import_id == import_id)
+        .limit(BATCH)
+    ).all()
+    if not some:
+        connection.execute(delete(t.imports).where(t.imports.c.id == import_id))
+        return False
+    ids, prompts = [row.id for row in some], sorted({row.prompt_id for row in some})
     places = t.comparison_responses
-    of_these = select(places.c.response_id).where(places.c.comparison_id.in_(own))
-    responses = list(connection.scalars(of_these))
-    connection.execute(delete(t.judgments).where(t.judgments.c.comparison_id.in_(own)))
-    connection.execute(delete(places).where(places.c.comparison_id.in_(own)))
-    prompts = list(connection.scalars(
-        select(t.comparisons.c.prompt_id).where(t.comparisons.c.import_id == import_id).distinct()
+    responses = list(connection.scalars(
+        select(places.c.response_id).where(places.c.comparison_id.in_(ids))
     ))  # fmt: skip
-    connection.execute(delete(t.comparisons).where(t.comparisons.c.import_id == import_id))
-    for start in range(0, len(responses), BATCH):
-        some = responses[start : start + BATCH]
-        connection.execute(delete(t.responses).where(t.responses.c.id.in_(some)))
-    for start in range(0, len(prompts), BATCH):
-        some = prompts[start : start + BATCH]
-        used = select(t.comparisons.c.prompt_id).where(t.comparisons.c.prompt_id.in_(some))
-        connection.execute(
-            delete(t.prompts).where(t.prompts.c.id.in_(some), t.prompts.c.id.not_in(used))
-        )
-    connection.execute(delete(t.imports).where(t.imports.c.id == import_id))
+    connection.execute(delete(t.judgments).where(t.judgments.c.comparison_id.in_(ids)))
+    connection.execute(delete(places).where(places.c.comparison_id.in_(ids)))
+    connection.execute(delete(t.comparisons).where(t.comparisons.c.id.in_(ids)))
+    connection.execute(delete(t.responses).where(t.responses.c.id.in_(responses)))
+    used = select(t.comparisons.c.prompt_id).where(t.comparisons.c.prompt_id.in_(prompts))
+    connection.execute(
+        delete(t.prompts).where(t.prompts.c.id.in_(prompts), t.prompts.c.id.not_in(used))
+    )
+    return True
 
 
 class _Writer:
@@ -294,7 +339,8 @@ class _Writer:
     def _add(self, new: NewComparison, out: dict[str, list[dict[str, Any]]]) -> None:
         number, now = self.number, now_ms()
         self.number += 1
-        _check(new, f"comparison {number}")
+        where = f"comparison {number}"
+        _check(new, where)
         prompt_id = self._prompt(new, out["prompts"])
         comparison_id = new_id()
         ids = [self._response(prompt_id, r, out["responses"]) for r in new.responses]
@@ -307,7 +353,7 @@ class _Writer:
             "overlap": (new.overlap or self.settings.overlap) if is_work else 0, "filled": 0,
             "place": float(number if new.place is None else new.place),
             "language": new.language, "extra": dict(new.extra), "is_published": False,
-            "expected": named(new.expected, ids) if new.expected is not None else None,
+            "expected": None if new.expected is None else named(new.expected, ids, where),
             "is_withdrawn": False, "created": now,
         })  # fmt: skip
         out["places"] += [
@@ -316,13 +362,13 @@ class _Writer:
         ]
         for at, said in enumerate(new.judgments):
             submitted = said.submitted if said.submitted is not None else now
-            shown = [ids[i] for i in said.shown] if said.shown else ids
+            active_ms = min(max(said.active_ms, 0), MOST_INT)
             out["judgments"].append({
                 "id": new_id(), "comparison_id": comparison_id, "project_id": None,
-                "annotator": said.annotator or f"imported {at + 1}", "source": said.source,
-                "answer": named(said.answer, ids), "shown": shown, "surplus": False,
-                "started": submitted - said.active_ms, "submitted": submitted,
-                "active_ms": said.active_ms,
+                "annotator": _annotator(said, at), "source": said.source,
+                "answer": named(said.answer, ids, where), "surplus": False,
+                "shown": [_named(i, ids, where) for i in said.shown] if said.shown else ids,
+                "started": submitted - active_ms, "submitted": submitted, "active_ms": active_ms,
             })  # fmt: skip
             self.counts["judgments"] += 1
 
@@ -356,8 +402,40 @@ class _Writer:
         return identity
 
 
+def _annotator(judgment: NewJudgment, number: int) -> str:
+    return judgment.annotator or f"imported {number + 1}"
+
+
 def _check(new: NewComparison, where: str) -> None:
+    """Refuse what is no comparison.
+
+    Raises:
+        DataError: With where it is.
+    """
+    _check_shape(new, where)
+    if new.purpose not in t.PURPOSES:
+        raise DataError(f"{where}: a purpose is one of {', '.join(t.PURPOSES)}, not {new.purpose}.")
+    if new.purpose != "work" and new.expected is None:
+        raise DataError(f"{where}: a {new.purpose} item has an expected answer.")
+    if new.overlap is not None and not 1 <= new.overlap <= MOST_OVERLAP:
+        raise DataError(f"{where}: the overlap is 1 to {MOST_OVERLAP}, not {new.overlap}.")
+    if new.place is not None and not math.isfinite(new.place):
+        raise DataError(f"{where}: a place is a number, not {new.place}.")
+    if new.language is not None and len(new.language) > MOST_LANGUAGE:
+        raise DataError(f"{where}: a language is a tag such as 'de', not {new.language[:40]!r}.")
+    texts = [_text([m.to_dict() for m in response.messages]) for response in new.responses]
+    if len(set(texts)) < len(texts):
+        raise DataError(f"{where}: two responses are the same.")
+    names = [_annotator(said, i).lower() for i, said in enumerate(new.judgments)]
+    if len(set(names)) < len(names):
+        raise DataError(f"{where}: an annotator has two judgments of it.")
+    _check_text(new, texts, where)
+
+
+def _check_shape(new: NewComparison, where: str) -> None:
     count = len(new.responses)
+    if new.kind not in t.KINDS:
+        raise DataError(f"{where}: a kind is one of {', '.join(t.KINDS)}, not {new.kind}.")
     if new.kind == "pair" and count != 2:
         raise DataError(f"{where}: a pair has 2 responses, not {count}.")
     if new.kind == "ranking" and not 2 <= count <= 26:
@@ -366,43 +444,87 @@ def _check(new: NewComparison, where: str) -> None:
         raise DataError(f"{where}: a solution is one response in steps.")
     if not new.prompt and new.kind != "steps":
         raise DataError(f"{where}: the prompt is empty.")
-    if new.purpose != "work" and new.expected is None:
-        raise DataError(f"{where}: a {new.purpose} item has an expected answer.")
-    texts = [_text(r.messages) for r in new.responses]
-    if len(set(texts)) < len(texts):
-        raise DataError(f"{where}: two responses are the same.")
-    if any("\x00" in text for text in (*texts, _text(new.prompt))):
-        raise DataError(f"{where}: a text holds the zero character, which no database stores.")
 
 
-def _text(messages: Messages) -> str:
-    return json.dumps([m.to_dict() for m in messages], sort_keys=True, ensure_ascii=False)
+def _check_text(new: NewComparison, texts: Sequence[str], where: str) -> None:
+    """Refuse what PostgreSQL does not store, on SQLite too: a store can be moved."""
+    others = [
+        [m.to_dict() for m in new.prompt], new.tools, dict(new.extra), new.expected, new.language,
+        [[r.model, dict(r.provenance), r.steps] for r in new.responses],
+        [[said.annotator, said.answer] for said in new.judgments],
+    ]  # fmt: skip
+    for text in (*texts, _text(others)):
+        if "\\u0000" in text and _has_zero(json.loads(text)):
+            raise DataError(f"{where}: a text holds the zero character, which no database stores.")
+        if not text.isascii() and _has_surrogate(text):
+            raise DataError(f"{where}: a text holds half a character (a lone surrogate).")
 
 
-def named(answer: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
-    """An answer that names responses by number, with their ids in place of the numbers."""
+def _has_zero(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, Mapping):
+        return any(_has_zero(key) or _has_zero(item) for key, item in value.items())
+    return isinstance(value, list) and any(map(_has_zero, value))
 
-    def one(value: Any) -> Any:
-        return None if value is None else ids[value]
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Of what JSON has no word for: mappings and sequences of other classes."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence):
+        return list(value)
+    raise DataError(f"A comparison holds {type(value).__name__}, which JSON does not.")
+
+
+def _named(number: Any, ids: Sequence[str], where: str) -> str:
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < len(ids):
+        return ids[number]
+    raise DataError(f"{where}: an answer names response {number!r}; there are {len(ids)}, from 0.")
+
+
+def named(answer: Mapping[str, Any], ids: Sequence[str], where: str = "it") -> dict[str, Any]:
+    """An answer that names responses by number, with their ids in place of the numbers.
+
+    Raises:
+        DataError: If it names one that is not there.
+    """
+
+    def one(value: Any) -> str | None:
+        return None if value is None else _named(value, ids, where)
+
+    def key(value: Any) -> str:
+        return _named(int(value) if str(value).isdecimal() else value, ids, where)
 
     found = dict(answer)
-    for key in ("choice", "best"):
-        if key in found:
-            found[key] = one(found[key])
-    for key in ("groups",):
-        if key in found:
-            found[key] = [[one(i) for i in group] for group in found[key]]
+    for name in ("choice", "best"):
+        if name in found:
+            found[name] = one(found[name])
+    if "groups" in found:
+        found["groups"] = [[one(i) for i in group] for group in found["groups"]]
     if "unranked" in found:
         found["unranked"] = [one(i) for i in found["unranked"]]
     if found.get("acceptability"):
-        found["acceptability"] = {one(int(i)): v for i, v in found["acceptability"].items()}
+        found["acceptability"] = {key(i): v for i, v in found["acceptability"].items()}
     dimensions = {}
     for name, value in (found.get("dimensions") or {}).items():
         said = dict(value)
         if "choice" in said:
             said["choice"] = one(said["choice"])
         if "ratings" in said:
-            said["ratings"] = {one(int(i)): v for i, v in said["ratings"].items()}
+            said["ratings"] = {key(i): v for i, v in said["ratings"].items()}
         dimensions[name] = said
     if dimensions:
         found["dimensions"] = dimensions

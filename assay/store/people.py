@@ -86,10 +86,7 @@ def add_annotator(
     Raises:
         ConfigError: If the name is taken, empty or too long.
     """
-    name = checked_name(name, "An annotator's name")
-    taken = select(t.annotators.c.id).where(func.lower(t.annotators.c.name) == name.lower())
-    if connection.scalar(taken) is not None:
-        raise ConfigError(f"There is an annotator {name!r} already; choose another name.")
+    name = _free_name(connection, name)
     identity = new_id()
     connection.execute(
         insert(t.annotators).values(
@@ -101,6 +98,17 @@ def add_annotator(
     record_event(connection, "annotator.added", identity, actor_id=actor_id,
                  detail={"site_admin": is_site_admin})  # fmt: skip
     return identity
+
+
+def _free_name(connection: Connection, name: str, annotator_id: str = "") -> str:
+    """A name that no other annotator has, letter case aside."""
+    name = checked_name(name, "An annotator's name")
+    taken = select(t.annotators.c.id).where(
+        func.lower(t.annotators.c.name) == func.lower(name), t.annotators.c.id != annotator_id
+    )
+    if connection.scalar(taken) is not None:
+        raise ConfigError(f"There is an annotator {name!r} already; choose another name.")
+    return name
 
 
 def checked_name(name: str, what: str) -> str:
@@ -133,7 +141,7 @@ def annotators(connection: Connection) -> list[Annotator]:
 def credentials(connection: Connection, name: str) -> tuple[Annotator, str | None] | None:
     """A person by name (letter case aside) with the password's hash."""
     row = connection.execute(
-        select(t.annotators).where(func.lower(t.annotators.c.name) == name.strip().lower())
+        select(t.annotators).where(func.lower(t.annotators.c.name) == func.lower(name.strip()))
     ).one_or_none()
     return (_annotator(row), row.password_hash) if row else None
 
@@ -155,6 +163,7 @@ def change_annotator(
     """Set fields of a person; who is made inactive, or given a new password, is logged out.
 
     Raises:
+        ConfigError: If a new name is taken, empty or too long.
         StoreError: If there is no such person, or it is the last active site admin who would go.
     """
     known = {"name", "password_hash", "subject", "is_site_admin", "is_active", "languages",
@@ -165,13 +174,17 @@ def change_annotator(
         raise StoreError("There is no such annotator.")
     goes = values.get("is_active") is False or values.get("is_site_admin") is False
     if before.is_site_admin and goes:
-        others = select(func.count()).where(
-            t.annotators.c.is_site_admin,
-            t.annotators.c.is_active,
-            t.annotators.c.id != annotator_id,
+        # locked: two who take the right from each other must not both go
+        admins = connection.scalars(
+            select(t.annotators.c.id)
+            .where(t.annotators.c.is_site_admin, t.annotators.c.is_active)
+            .order_by(t.annotators.c.id)
+            .with_for_update()
         )
-        if not connection.scalar(others):
+        if not set(admins) - {annotator_id}:
             raise StoreError("This is the last site admin; make another one first.")
+    if "name" in values:
+        values = {**values, "name": _free_name(connection, values["name"], annotator_id)}
     connection.execute(
         update(t.annotators).where(t.annotators.c.id == annotator_id).values(**values)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, TypeVar
 
 from assay.errors import ConfigError
 from assay.store.presets import PRESETS
@@ -20,11 +20,14 @@ StepMode = Literal["per-step", "first-error"]
 STANDARD_DIMENSIONS = ("factual accuracy", "instruction following", "safety", "helpfulness")
 
 
+S = TypeVar("S", bound="_Settings")
+
+
 class _Settings:
     """From JSON, refusing what is unknown."""
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+    def from_dict(cls: type[S], value: Mapping[str, Any]) -> S:
         """The settings; unknown names raise.
 
         Raises:
@@ -45,9 +48,14 @@ class _Settings:
         if missing:
             raise ConfigError(f"{cls.__name__} lacks {', '.join(map(repr, missing))}.")
         try:
-            return cls(**value)
+            return cls(**cls.parsed(value))
         except TypeError as error:
             raise ConfigError(f"{cls.__name__} is not what was wanted: {error}.") from None
+
+    @classmethod
+    def parsed(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Fields from JSON, which knows lists alone."""
+        return {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -111,6 +119,17 @@ class Rubric(_Settings):
     """per-step: every step is good, neutral or bad. first-error: only the first bad one is named,
     the steps before it are good and those after it are not judged."""
 
+    @classmethod
+    def parsed(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Fields from JSON, with its dimensions."""
+        found = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
+        if isinstance(found.get("dimensions"), tuple):
+            found["dimensions"] = tuple(
+                d if isinstance(d, Dimension) else Dimension.from_dict(d)
+                for d in found["dimensions"]
+            )
+        return found
+
     def __post_init__(self) -> None:
         _check_text(self.question, "The question", 500, empty=False)
         _check_text(self.instructions, "The instructions", 100_000)
@@ -119,16 +138,11 @@ class Rubric(_Settings):
                "off, optional or required", self.rationale)  # fmt: skip
         _check(self.step_mode in ("per-step", "first-error"), "step_mode",
                "per-step or first-error", self.step_mode)  # fmt: skip
-        dimensions = tuple(
-            d if isinstance(d, Dimension) else Dimension.from_dict(d) for d in self.dimensions
-        )
-        names = [d.name for d in dimensions]
+        names = [d.name for d in self.dimensions]
         _check(len(set(names)) == len(names), "Dimensions", "named apart", names)
         _check(len(names) <= 20, "Dimensions", "at most 20", len(names))
         for reason in self.reasons:
             _check_text(reason, "A reason", 80, empty=False)
-        object.__setattr__(self, "dimensions", dimensions)
-        object.__setattr__(self, "reasons", tuple(self.reasons))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +151,7 @@ class ProjectSettings(_Settings):
 
     overlap: int = 1
     """Judgments that are wanted of each comparison, of different annotators."""
-    lease_minutes: float = 30.0
+    lease_minutes: int | float = 30.0
     """How long a comparison is kept for the one who opened it; the page extends it."""
     prefetch: int = 3
     """Comparisons that an annotator's page may hold at a time: the one shown, and those to go on
@@ -148,9 +162,9 @@ class ProjectSettings(_Settings):
     """One in so many comparisons is one whose answer is known."""
     attention_every: int | None = None
     """One in so many is an attention check."""
-    screening_share: float = 0.7
+    screening_share: int | float = 0.7
     """Share of the screening comparisons to be answered as expected before work is given."""
-    gold_share: float | None = None
+    gold_share: int | float | None = None
     """Share of the last twenty gold and attention items that must be right; below it an annotator
     is blocked until a reviewer says otherwise."""
     shuffle: bool = True
@@ -171,7 +185,7 @@ class ProjectSettings(_Settings):
             ok = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
             _check(ok or (none and value is None), name, f"{least:,} to {most:,}", value)
 
-        def real(name: str, least: float, most: float, none: bool = False) -> None:
+        def real(name: str, least: int | float, most: int | float, none: bool = False) -> None:
             value = getattr(self, name)
             ok = isinstance(value, int | float) and not isinstance(value, bool)
             ok = ok and math.isfinite(value) and least <= value <= most

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Row, func, insert, select, text, update
 
@@ -64,7 +64,7 @@ class PreferenceStore:
         self.database = database
 
     @classmethod
-    def open(cls, name: str | Path, *, create: bool = True) -> Self:
+    def open(cls, name: str | Path, *, create: bool = True) -> PreferenceStore:
         """Open a database, made or brought up to date where need be.
 
         Args:
@@ -94,7 +94,7 @@ class PreferenceStore:
         """Give all connections back."""
         self.database.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> PreferenceStore:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,8 +110,7 @@ class PreferenceStore:
         self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run one of them on one state of the data."""
-        with self.database.reading() as connection:
-            return work(connection, *args, **kwargs)
+        return self.database.read(lambda connection: work(connection, *args, **kwargs))
 
     # --- projects ---------------------------------------------------------------------------------
 
@@ -128,7 +127,7 @@ class PreferenceStore:
             ConfigError: If the name is taken.
         """
         settings, rubric = settings or ProjectSettings(), rubric or Rubric()
-        return self.write(_create_project, name, settings, rubric, actor_id)
+        return self.write(_create_project, new_id(), name, settings, rubric, actor_id)
 
     def projects(self) -> list[Project]:
         """All projects, by name."""
@@ -225,8 +224,7 @@ class PreferenceStore:
             raise ConfigError("A backup of PostgreSQL is made by pg_dump.")
         if Path(path).exists():
             raise ConfigError(f"{path} exists; name another file for the backup.")
-        with self.database.engine.connect() as connection:
-            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+        self.database.copy_to(str(path))
 
 
 def _projects() -> Any:
@@ -254,16 +252,20 @@ def _project(row: Row[Any]) -> Project:
 
 def _create_project(
     connection: Connection,
+    identity: str,
     name: str,
     settings: ProjectSettings,
     rubric: Rubric,
     actor_id: str | None,
 ) -> str:
     name = checked_name(name, "A project's name")
-    taken = select(t.projects.c.id).where(func.lower(t.projects.c.name) == name.lower())
-    if connection.scalar(taken) is not None:
+    taken = select(t.projects.c.id).where(func.lower(t.projects.c.name) == func.lower(name))
+    found = connection.scalar(taken)
+    if found == identity:
+        return identity  # a commit whose answer was lost
+    if found is not None:
         raise ConfigError(f"There is a project {name!r} already; choose another name.")
-    identity, now = new_id(), now_ms()
+    now = now_ms()
     connection.execute(
         insert(t.projects).values(id=identity, name=name, settings=settings.to_dict(), created=now)
     )
@@ -321,6 +323,15 @@ def _problems(connection: Connection, is_sqlite: bool) -> list[str]:
         found += [f"SQLite: {line}" for line in said if line != "ok"]
         loose = connection.execute(text("PRAGMA foreign_key_check")).all()
         found += [f"A row of {row[0]} names one of {row[2]} that is not there." for row in loose]
+    found += _miscounted(connection) + _misfilled(connection)
+    broken = verify_chain(connection)
+    if broken is not None:
+        found.append(f"The record of events does not fit at entry {broken}.")
+    return found
+
+
+def _miscounted(connection: Connection) -> list[str]:
+    """Comparisons whose number of judgments is not what their judgments and slots say."""
     counted = (
         select(t.judgments.c.comparison_id, func.count().label("n"))
         .where(
@@ -330,30 +341,40 @@ def _problems(connection: Connection, is_sqlite: bool) -> list[str]:
         .group_by(t.judgments.c.comparison_id)
         .subquery()
     )  # fmt: skip
-    filled = (
-        select(t.slots.c.comparison_id, func.count().label("n"))
-        .where(t.slots.c.judgment_id.is_not(None))
+    slots = (
+        select(t.slots.c.comparison_id, func.count(t.slots.c.judgment_id).label("filled"),
+               func.count().label("n"))
         .group_by(t.slots.c.comparison_id)
         .subquery()
-    )
-    c = t.comparisons
+    )  # fmt: skip
+    c = t.comparisons.c
+    judged, filled = func.coalesce(counted.c.n, 0), func.coalesce(slots.c.filled, 0)
+    places = func.coalesce(slots.c.n, 0)
+    is_short = ~c.is_withdrawn & (places != c.overlap)
     rows = connection.execute(
-        select(c.c.number, c.c.filled, func.coalesce(counted.c.n, 0).label("counted"),
-               func.coalesce(filled.c.n, 0).label("slots"))
-        .outerjoin(counted, counted.c.comparison_id == c.c.id)
-        .outerjoin(filled, filled.c.comparison_id == c.c.id)
+        select(c.number, c.filled, c.overlap, judged.label("judged"), filled.label("slots"),
+               places.label("places"))
+        .outerjoin(counted, counted.c.comparison_id == c.id)
+        .outerjoin(slots, slots.c.comparison_id == c.id)
         .where(
-            c.c.purpose == "work",
-            (c.c.filled != func.coalesce(counted.c.n, 0))
-            | (c.c.filled != func.coalesce(filled.c.n, 0)),
+            c.purpose == "work", c.is_published,
+            (c.filled != judged) | (c.filled != filled) | is_short,
         )
     )  # fmt: skip
-    found += [
-        f"Comparison {row.number} counts {row.filled} judgments, has {row.counted}, and "
-        f"{row.slots} filled slots."
+    return [
+        f"Comparison {row.number} counts {row.filled} judgments of {row.overlap}, has "
+        f"{row.judged}, and {row.slots} filled slots of {row.places}."
         for row in rows
     ]
-    broken = verify_chain(connection)
-    if broken is not None:
-        found.append(f"The record of events does not fit at entry {broken}.")
-    return found
+
+
+def _misfilled(connection: Connection) -> list[str]:
+    """Slots filled by what is no standing judgment of theirs."""
+    j, s = t.judgments.c, t.slots.c
+    rows = connection.execute(
+        select(s.comparison_id, s.k)
+        .outerjoin(t.judgments, (j.id == s.judgment_id) & (j.comparison_id == s.comparison_id)
+                   & (j.annotator_id == s.annotator_id) & j.withdrawn.is_(None))
+        .where(s.judgment_id.is_not(None), j.id.is_(None))
+    )  # fmt: skip
+    return [f"Slot {row.k} of comparison {row.comparison_id} has no such judgment." for row in rows]
