@@ -648,12 +648,13 @@ async function once(work) {
 
 async function submit() {
   const mine = current;
-  if (!mine) return;
+  if (!mine || mine.done) return; // a second click
   const why = missing(mine);
   if (why) {
     notice(why, "problem");
     return;
   }
+  mine.done = true;
   quiet();
   const { task, form, id } = mine;
   const record = {
@@ -668,6 +669,7 @@ async function submit() {
     const gone = [["tasks", task.comparison_id], ["drafts", task.comparison_id]];
     await change([["outbox", record]], gone);
   } catch {
+    mine.done = false;
     notice(say("no-room"), "problem");
     return;
   }
@@ -1196,7 +1198,8 @@ function listen() {
     const action = event.submitter?.value ?? "submit";
     if (form === current?.form) {
       event.preventDefault();
-      once({ submit, skip, undo }[action] ?? submit);
+      if (action === "submit") submit();
+      else once({ skip, undo }[action]);
     } else if (form === current?.flagForm) {
       event.preventDefault();
       once(flag);
