@@ -124,7 +124,8 @@ def _claimed(
     if held is not None:
         return Given(held)
     # none, because the page holds as many as it may, or because there are no more
-    full = store.read(tasks.held_count, project_id, annotator_id) > 0
+    most = store.project(project_id).settings.prefetch
+    full = store.read(tasks.held_count, project_id, annotator_id) >= most
     return Given(None, None if full and have else "none-left")
 
 

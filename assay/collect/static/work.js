@@ -379,6 +379,27 @@ async function topUp() {
 /** Show the next comparison: one that is here, or else one from the server. */
 async function next() {
   if (current) leave();
+  if (await showHeld()) return;
+  await flush(); // what waits to be sent is still held, and may be all that a page may hold
+  let found;
+  try {
+    found = await claim();
+  } catch (error) {
+    if (!(error instanceof Away)) throw error;
+    later();
+    none("offline");
+    await showOutbox();
+    return;
+  }
+  if (found.message) notice(found.message, "problem");
+  // also where the claim gave none: another one under way may have taken the last
+  if (await showHeld()) return;
+  if (found.task) none("elsewhere");
+  else none(found.reason ?? (found.message ? "none-left" : "elsewhere"));
+}
+
+/** Show a comparison that is here and in no other tab; whether there was one. */
+async function showHeld() {
   const sent = new Set((await outbox()).map((record) => record.comparison_id));
   for (const task of await tasks()) {
     if (sent.has(task.comparison_id)) {
@@ -393,32 +414,9 @@ async function next() {
     }
     show(task, free);
     topUp();
-    return;
+    return true;
   }
-  for (let i = 0; i < 5; i++) {
-    let found;
-    try {
-      found = await claim();
-    } catch (error) {
-      if (!(error instanceof Away)) throw error;
-      later();
-      none("offline");
-      await showOutbox();
-      return;
-    }
-    if (found.message) notice(found.message, "problem");
-    if (!found.task) {
-      none(found.reason ?? (found.message ? "none-left" : "elsewhere"));
-      return;
-    }
-    const free = await taken(found.task.comparison_id);
-    if (free) {
-      show(found.task, free);
-      topUp();
-      return;
-    }
-  }
-  none("none-left");
+  return false;
 }
 
 /** Whether a comparison fetched some time ago may still be answered; its lease is renewed. */
@@ -982,7 +980,8 @@ function named(event) {
 
 const isText = (target) =>
   target.matches?.(
-    "textarea, select, [contenteditable], input:not([type=radio], [type=checkbox], [type=range])",
+    "textarea, select:not([name^='rank.']), [contenteditable], " +
+      "input:not([type=radio], [type=checkbox], [type=range])",
   );
 
 function pressed(event) {
@@ -995,6 +994,7 @@ function pressed(event) {
   if (!keys.on || isText(target) || (event.repeat && !name.startsWith("Arrow"))) return;
   if (target.matches?.("input[type=radio], input[type=range]") && name.startsWith("Arrow")) return;
   if (target.matches?.("button, a, summary") && (name === "Enter" || name === "Space")) return;
+  if (target.matches?.("select") && /^(Enter|Space|Arrow.*)$/.test(name)) return;
   if (target.matches?.("input") && name === "Space") return;
   if (/^\d$/.test(name)) return act(event, "digit", Number(name));
   const action = setup.actions.find((one) => keyOf(one) && keyOf(one) === name);

@@ -131,7 +131,7 @@ class Desk:
         options = {"viewport": {"width": 1400, "height": 900}, "locale": "en-GB", **options}
         self.site = site
         self.context = chromium.new_context(**options)
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(10_000)
         self.context.add_init_script(WATCH)
         self.context.add_cookies(
             [{"name": "assay_session", "value": secret, "url": site.url, "httpOnly": True}]

@@ -217,6 +217,7 @@ def test_offline_answers_are_sent_later(
     assert "waiting" in page.inner_text("#outbox")
     assert page.inner_text("#notices") == ""
     page.fill("textarea[name=rationale]", "a draft")
+    page.wait_for_selector("text=Draft kept on this device")
     page.close()  # the tab is killed
     mine.context.set_offline(False)
     page = mine.page(f"/projects/{project}/work")
