@@ -148,9 +148,7 @@ def test_steps_by_keyboard_alone(site: Any, desk: Any, ready: Any, until: Any) -
     mine.check(page)
 
 
-def test_the_first_error_by_keyboard_alone(
-    site: Any, desk: Any, ready: Any, until: Any
-) -> None:
+def test_the_first_error_by_keyboard_alone(site: Any, desk: Any, ready: Any, until: Any) -> None:
     rubric = Rubric(step_mode="first-error")
     project = site.project("Errors", [solution(), solution(place=9.0)], rubric)
     mine = desk(site.person("Ann", project))
