@@ -419,7 +419,8 @@ def test_a_judgment_by_json(work: Work) -> None:
             "rubric_id": held["rubric_id"]}  # fmt: skip
     first, again = (ann.post("/api/v1/judgments", json=sent).json() for _ in range(2))
     assert (first["is_repeat"], again["is_repeat"]) == (False, True)
-    assert first["surplus"] is False and first["html"] is None
+    assert first["surplus"] is False
+    assert first["html"] is None
     assert standing(ann, project)[0]["active_ms"] == 1500
     undone = ann.post(f"/api/v1/judgments/{sent['id']}/undo").json()["assignment"]
     assert undone["draft"]["raw"] == "first-much"

@@ -59,7 +59,8 @@ class Site:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        assert self.server is not None and self.thread is not None
+        assert self.server is not None
+        assert self.thread is not None
         self.server.should_exit = True
         self.thread.join(20)
 

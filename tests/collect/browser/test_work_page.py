@@ -2,15 +2,13 @@
 
 import gzip
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assay.store import people
 from assay.store.presets import PRESETS
-from assay.store.records import Dimension, NewComparison, NewResponse, ProjectSettings, Rubric
+from assay.store.records import Dimension, NewComparison, NewResponse, Rubric
 from assay.types import as_messages
 
 pytestmark = pytest.mark.medium
