@@ -68,6 +68,10 @@ class Words:
         shown = {k: f"{v:,}" if isinstance(v, int) else v for k, v in values.items()}
         return Markup(said).format(**shown) if values else Markup(said)
 
+    def starting(self, prefix: str) -> list[str]:
+        """Keys that begin so."""
+        return [key for key in self._words if key.startswith(prefix)]
+
 
 def words_for(request: Request) -> Words:
     """The words of the viewer's language."""
