@@ -95,9 +95,9 @@ def check(site: Site, folder: Path) -> Counter[str]:
     check_drafts(site, lines)
     for words in lines:
         if words[0] == "imported":
-            assert imported(site, int(words[1])) == 600
+            assert imported(site, int(words[1])) == 60
     for number in imports_seen(site):
-        assert imported(site, number) == 600  # all of it or nothing
+        assert imported(site, number) == 60  # all of it or nothing
     for path in (words[1] for words in lines if words[0] == "opened"):
         with PreferenceStore.open(path, create=False) as store:
             assert store.problems() == []
@@ -178,10 +178,10 @@ def test_twenty_kills_on_sqlite(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_hundred_kills_on_sqlite(tmp_path: Path) -> None:
-    killed(str(tmp_path / "prefs.db"), tmp_path, kills=200, comparisons=2000)
+    killed(str(tmp_path / "prefs.db"), tmp_path, kills=200, comparisons=300)
 
 
 @pytest.mark.slow
 def test_kills_on_postgresql(tmp_path: Path) -> None:
     with postgres() as server:
-        killed(server.url, tmp_path, kills=40, comparisons=400)
+        killed(server.url, tmp_path, kills=40, comparisons=100)
