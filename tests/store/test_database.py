@@ -176,7 +176,7 @@ def test_one_state_of_the_data_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_store_in_memory_is_one_for_all_threads() -> None:
-    site = make_site(comparisons=30, people_count=6, overlap=2)
+    site = make_site(comparisons=30, people_count=6, overlap=6)
     in_threads(6, lambda person: [site.judge(person) for _ in range(10)])
     assert sum(row.filled for row in site.rows(t.comparisons)) == 60
     assert site.store.problems() == []
