@@ -70,7 +70,9 @@ def fill(store: PreferenceStore, project: str, log: Log, number: int) -> None:
         number += 1
         try:
             store.add_comparisons(
-                project, (pair(i, extra={"import": number}) for i in range(60)), source="killed"
+                project,
+                (pair(i, overlap=1, extra={"import": number}) for i in range(60)),
+                source="killed",
             )
         except StoreError:  # the one that was killed last is not yet taken for dead
             continue

@@ -156,7 +156,7 @@ def killed(url: str, folder: Path, kills: int, comparisons: int) -> None:
 
 
 def check_quotas(site: Site, comparisons: int) -> None:
-    """What was there from the start is judged to its end: twice each, not once more."""
+    """Everything is judged to its end: as often as is wanted, and not once more."""
     finish(site)
     c, j = t.comparisons.c, t.judgments.c
     rows = site.rows(t.comparisons, c.is_published)
@@ -164,8 +164,9 @@ def check_quotas(site: Site, comparisons: int) -> None:
     counted = Counter(
         row.comparison_id for row in site.rows(t.judgments, j.withdrawn.is_(None), ~j.surplus)
     )
-    assert set(counted.values()) == {2}
-    assert len(counted) == len(rows) >= comparisons
+    assert {row.id: row.overlap for row in rows} == counted
+    assert sorted(set(counted.values())) in ([2], [1, 2])
+    assert len(rows) >= comparisons
     assert site.store.problems() == []
 
 

@@ -428,7 +428,7 @@ def test_five_thousand_steps_on_postgresql_that_is_stopped_under_load() -> None:
     count, restarts, judged = [0], [0], [0]
     done = threading.Event()
     with postgres() as server, clock_set() as clock, PreferenceStore.open(server.url) as store:
-        others = fill_site(store, 400, PEOPLE, overlap=3)
+        others = fill_site(store, 1000, PEOPLE, overlap=4)
 
         def load(person: int) -> None:
             while not done.is_set():
@@ -438,9 +438,10 @@ def test_five_thousand_steps_on_postgresql_that_is_stopped_under_load() -> None:
                         return
                     others.submit(given, person)
                     judged[0] += 1
+                    done.wait(0.05)  # beside the machine, not in its place
 
         def restart() -> None:
-            while not done.wait(4):
+            while not done.wait(8):
                 server.stop("immediate")
                 server.start()
                 restarts[0] += 1
