@@ -262,6 +262,13 @@ def test_an_interrupt_while_waiting_does_not_stop_the_others(tmp_path: Path) -> 
         assert [person.name for person in annotators(connection)] == ["next"]
 
 
+def test_a_transaction_inside_another_is_a_mistake_and_not_a_standstill(tmp_path: Path) -> None:
+    database = PreferenceStore.open(tmp_path / "prefs.db").database
+    with pytest.raises(AssertionError, match="cannot wait for another one"):
+        database.write(lambda _: database.write(lambda c: add_annotator(c, "x")))
+    database.write(lambda c: add_annotator(c, "y"))
+
+
 def test_too_many_at_once_is_a_sentence(tmp_path: Path) -> None:
     database = PreferenceStore.open(tmp_path / "prefs.db").database
     pool = database.engine.pool
