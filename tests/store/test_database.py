@@ -336,7 +336,10 @@ def test_postgresql_refuses_in_sentences(server: Server) -> None:
 
 
 @pytest.mark.medium
-def test_a_read_and_a_write_outlast_a_restart(server: Server) -> None:
+def test_a_read_and_a_write_outlast_a_restart(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "AWAY_SECONDS", 120.0)  # a busy machine recovers slowly
     with PreferenceStore.open(server.url) as store:
         site = fill_site(store, 3, 2)
         given = site.claimed()
