@@ -6,7 +6,8 @@ comparison, and where none is left the judgment is kept as surplus. So every com
 number of judgments and not one more, and nothing that was done is lost. Repeats are known by the
 judgment's id, which the client gives.
 
-Functions here run inside a transaction of the store.
+Functions here run inside a transaction of the store. Statements of every request are made once: to
+make one takes far longer than to run it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     Connection,
     Row,
     bindparam,
@@ -29,7 +32,6 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    true,
     update,
 )
 
@@ -76,6 +78,21 @@ class Desk:
     cursor: float
 
 
+_PROJECT: BindParameter[str] = bindparam("project")
+_ANNOTATOR: BindParameter[str] = bindparam("annotator")
+_COMPARISON: BindParameter[str] = bindparam("comparison")
+_DESK = (
+    select(
+        t.projects.c.settings, t.projects.c.is_paused, t.memberships.c.state,
+        t.memberships.c.cursor, t.annotators.c.languages, t.annotators.c.is_active,
+    )
+    .join(t.memberships, t.memberships.c.project_id == t.projects.c.id)
+    .join(t.annotators, t.annotators.c.id == t.memberships.c.annotator_id)
+    .where(t.projects.c.id == _PROJECT, t.annotators.c.id == _ANNOTATOR)
+)  # fmt: skip
+_DESK_LOCKED = _DESK.with_for_update(of=t.memberships, key_share=True)
+
+
 def desk(
     connection: Connection, project_id: str, annotator_id: str, *, locked: bool = False
 ) -> Desk:
@@ -87,18 +104,8 @@ def desk(
     Raises:
         AccessError: If they are no member, blocked or inactive, or the project is paused.
     """
-    query = (
-        select(
-            t.projects.c.settings, t.projects.c.is_paused, t.memberships.c.state,
-            t.memberships.c.cursor, t.annotators.c.languages, t.annotators.c.is_active,
-        )
-        .join(t.memberships, t.memberships.c.project_id == t.projects.c.id)
-        .join(t.annotators, t.annotators.c.id == t.memberships.c.annotator_id)
-        .where(t.projects.c.id == project_id, t.annotators.c.id == annotator_id)
-    )  # fmt: skip
-    if locked:
-        query = query.with_for_update(of=t.memberships, key_share=True)
-    row = connection.execute(query).one_or_none()
+    key = {"project": project_id, "annotator": annotator_id}
+    row = connection.execute(_DESK_LOCKED if locked else _DESK, key).one_or_none()
     if row is None or not row.is_active:
         raise AccessError("not-a-member", "You are not a member of this project.")
     if row.is_paused:
@@ -110,6 +117,18 @@ def desk(
 
 
 # --- claim ----------------------------------------------------------------------------------------
+
+
+_OPEN = (
+    select(t.slots)
+    .where(
+        t.slots.c.annotator_id == _ANNOTATOR,
+        t.slots.c.project_id == _PROJECT,
+        t.slots.c.judgment_id.is_(None),
+        t.slots.c.lease_until >= bindparam("now"),
+    )
+    .order_by(t.slots.c.claimed)
+)
 
 
 def claim(
@@ -126,14 +145,8 @@ def claim(
     """
     at = desk(connection, project_id, annotator_id, locked=True)
     now = now_ms()
-    held = connection.execute(
-        select(t.slots).where(
-            t.slots.c.annotator_id == annotator_id,
-            t.slots.c.project_id == project_id,
-            t.slots.c.judgment_id.is_(None),
-            t.slots.c.lease_until >= now,
-        ).order_by(t.slots.c.claimed)
-    ).all()  # fmt: skip
+    key = {"project": project_id, "annotator": annotator_id, "now": now}
+    held = connection.execute(_OPEN, key).all()
     others = [slot for slot in held if slot.comparison_id not in have]
     if others:
         return _assignment(connection, _held(others[0]))
@@ -147,18 +160,25 @@ def claim(
     return _special(connection, at, done, now) or _work(connection, at, now)
 
 
+_EXPIRED = (
+    select(t.slots.c.comparison_id, t.slots.c.k)
+    .where(t.slots.c.lease_until < bindparam("now"), t.slots.c.project_id == _PROJECT)
+    .order_by(t.slots.c.lease_until)
+    .limit(MOST_FREED)
+    .with_for_update(skip_locked=True)
+)
+
+
 def release_expired(connection: Connection, project_id: str, now: int) -> int:
     """Free slots whose lease has run out, the oldest first; how many."""
-    expired = connection.execute(
-        select(t.slots.c.comparison_id, t.slots.c.k)
-        .where(t.slots.c.lease_until < now, t.slots.c.project_id == project_id)
-        .order_by(t.slots.c.lease_until)
-        .limit(MOST_FREED)
-        .with_for_update(skip_locked=True)
-    ).all()
+    expired = connection.execute(_EXPIRED, {"project": project_id, "now": now}).all()
     if expired:
         _let_go(connection, expired)
     return len(expired)
+
+
+_AT_SLOT = (t.slots.c.comparison_id == bindparam("at_id"), t.slots.c.k == bindparam("at_k"))
+_SLOT = update(t.slots).where(*_AT_SLOT)
 
 
 def _let_go(connection: Connection, slots: Sequence[Any]) -> None:
@@ -173,20 +193,25 @@ def _let_go(connection: Connection, slots: Sequence[Any]) -> None:
             c.id.in_({slot.comparison_id for slot in slots}), c.purpose == "work", ~c.is_withdrawn
         )
     ))  # fmt: skip
-    here = (t.slots.c.comparison_id == bindparam("at_id"), t.slots.c.k == bindparam("at_k"))
     keys = [{"at_id": slot.comparison_id, "at_k": slot.k} for slot in slots]
-    free = [key for key in keys if key["at_id"] in wanted]
+    free = [key | _FREE for key in keys if key["at_id"] in wanted]
     gone = [key for key in keys if key["at_id"] not in wanted]
     if free:
-        connection.execute(update(t.slots).where(*here).values(**_FREE), free)
+        connection.execute(_SLOT, free)
     if gone:
-        connection.execute(delete(t.slots).where(*here), gone)
+        connection.execute(delete(t.slots).where(*_AT_SLOT), gone)
 
 
 def _work(connection: Connection, at: Desk, now: int) -> Assignment | None:
     """Take the next free slot after the last one claimed, or else any."""
     for bound in (at.cursor, None) if at.cursor else (None,):
-        slot = connection.execute(_free(at, bound)).one_or_none()
+        key: dict[str, Any] = {"project": at.project_id, "annotator": at.annotator_id}
+        if bound is not None:
+            key["after"] = bound
+        if at.languages:
+            key["languages"] = at.languages
+        query = _free(bound is not None, bool(at.languages))
+        slot = connection.execute(query, key).one_or_none()
         if slot is not None:
             sheet = _sheet(connection, slot.comparison_id)
             held = _hold(at, sheet, slot.k, now)
@@ -196,16 +221,16 @@ def _work(connection: Connection, at: Desk, now: int) -> Assignment | None:
     return None
 
 
+_MEMBER = update(t.memberships).where(
+    t.memberships.c.project_id == bindparam("at_project"),
+    t.memberships.c.annotator_id == bindparam("at_annotator"),
+)
+
+
 def _move_cursor(connection: Connection, at: Desk, place: float) -> None:
     if place != at.cursor:
-        connection.execute(
-            update(t.memberships)
-            .where(
-                t.memberships.c.project_id == at.project_id,
-                t.memberships.c.annotator_id == at.annotator_id,
-            )
-            .values(cursor=place)
-        )
+        key = {"at_project": at.project_id, "at_annotator": at.annotator_id}
+        connection.execute(_MEMBER, key | {"cursor": place})
 
 
 def _is_counted(settings: ProjectSettings) -> bool:
@@ -214,24 +239,38 @@ def _is_counted(settings: ProjectSettings) -> bool:
     return any(number is not None for number in every)
 
 
-def _done(connection: Connection, at: Desk) -> int:
-    """Judgments of an annotator, and comparisons they hold."""
+def _count_done() -> Any:
     done = select(func.count()).where(
-        t.judgments.c.project_id == at.project_id,
-        t.judgments.c.annotator_id == at.annotator_id,
+        t.judgments.c.project_id == _PROJECT,
+        t.judgments.c.annotator_id == _ANNOTATOR,
         t.judgments.c.withdrawn.is_(None),
         t.judgments.c.source == "person",
     )
     held = select(func.count()).where(
-        t.slots.c.annotator_id == at.annotator_id,
-        t.slots.c.project_id == at.project_id,
+        t.slots.c.annotator_id == _ANNOTATOR,
+        t.slots.c.project_id == _PROJECT,
         t.slots.c.lease_until.is_not(None),
     )
-    return int(connection.scalar(select(done.scalar_subquery() + held.scalar_subquery())) or 0)
+    return select(done.scalar_subquery() + held.scalar_subquery())
 
 
-def _free(at: Desk, after: float | None) -> Any:
-    """The first free slot for an annotator: nothing they hold, judged, skipped or wrote."""
+_DONE = _count_done()
+
+
+def _done(connection: Connection, at: Desk) -> int:
+    """Judgments of an annotator, and comparisons they hold."""
+    key = {"project": at.project_id, "annotator": at.annotator_id}
+    return int(connection.scalar(_DONE, key) or 0)
+
+
+@cache
+def _free(is_after: bool, is_choosy: bool) -> Any:
+    """The first free slot for an annotator: nothing they hold, judged, skipped or wrote.
+
+    Args:
+        is_after: Whether the slot is to come ``after`` a place.
+        is_choosy: Whether it is to be in one of the annotator's ``languages``.
+    """
     slot, mine = t.slots, t.slots.alias("mine")
     comparison = slot.c.comparison_id
     wrote = (
@@ -239,25 +278,22 @@ def _free(at: Desk, after: float | None) -> Any:
         .select_from(t.comparison_responses.join(t.responses))
         .where(
             t.comparison_responses.c.comparison_id == comparison,
-            t.responses.c.author_id == at.annotator_id,
+            t.responses.c.author_id == _ANNOTATOR,
         )
     )
     query = (
         select(slot.c.comparison_id, slot.c.k, slot.c.place)
         .where(
-            slot.c.project_id == at.project_id,
+            slot.c.project_id == _PROJECT,
             slot.c.annotator_id.is_(None),
-            slot.c.place > after if after is not None else true(),
-            ~exists().where(
-                mine.c.comparison_id == comparison, mine.c.annotator_id == at.annotator_id
-            ),
+            ~exists().where(mine.c.comparison_id == comparison, mine.c.annotator_id == _ANNOTATOR),
             ~exists().where(
                 t.judgments.c.comparison_id == comparison,
-                t.judgments.c.annotator_id == at.annotator_id,
+                t.judgments.c.annotator_id == _ANNOTATOR,
                 t.judgments.c.withdrawn.is_(None),
             ),
             ~exists().where(
-                t.skips.c.comparison_id == comparison, t.skips.c.annotator_id == at.annotator_id
+                t.skips.c.comparison_id == comparison, t.skips.c.annotator_id == _ANNOTATOR
             ),
             ~wrote.exists(),
         )
@@ -265,8 +301,11 @@ def _free(at: Desk, after: float | None) -> Any:
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    if at.languages:
-        query = query.where(or_(slot.c.language.is_(None), slot.c.language.in_(at.languages)))
+    if is_after:
+        query = query.where(slot.c.place > bindparam("after"))
+    if is_choosy:
+        spoken = slot.c.language.in_(bindparam("languages", expanding=True))
+        query = query.where(or_(slot.c.language.is_(None), spoken))
     return query
 
 
@@ -352,31 +391,41 @@ def _is_due(at: Desk, purpose: str, done: int, every: int) -> bool:
 
 def _next_special(connection: Connection, at: Desk, *purposes: str) -> str | None:
     """The first item of these purposes that the annotator has not met."""
+    key: dict[str, Any] = {"project": at.project_id, "annotator": at.annotator_id}
+    if at.languages:
+        key["languages"] = at.languages
+    found: str | None = connection.scalar(_unmet(bool(at.languages)), key | {"purposes": purposes})
+    return found
+
+
+@cache
+def _unmet(is_choosy: bool) -> Any:
     c = t.comparisons.c
     query = (
         select(c.id)
         .where(
-            c.project_id == at.project_id,
-            c.purpose.in_(purposes),
+            c.project_id == _PROJECT,
+            c.purpose.in_(bindparam("purposes", expanding=True)),
             c.purpose != literal_column("'work'"),  # so that the partial index is used
             c.is_published,
             ~c.is_withdrawn,
             *(
-                ~exists().where(met.c.comparison_id == c.id, met.c.annotator_id == at.annotator_id)
+                ~exists().where(met.c.comparison_id == c.id, met.c.annotator_id == _ANNOTATOR)
                 for met in (t.slots, t.skips)
             ),
             ~exists().where(
                 t.judgments.c.comparison_id == c.id,
-                t.judgments.c.annotator_id == at.annotator_id,
+                t.judgments.c.annotator_id == _ANNOTATOR,
                 t.judgments.c.withdrawn.is_(None),
             ),
         )
         .order_by(c.purpose, c.number)  # screening before training
         .limit(1)
     )
-    if at.languages:
-        query = query.where(or_(c.language.is_(None), c.language.in_(at.languages)))
-    return connection.scalar(query)
+    if is_choosy:
+        spoken = c.language.in_(bindparam("languages", expanding=True))
+        query = query.where(or_(c.language.is_(None), spoken))
+    return query
 
 
 def _check_quality(connection: Connection, at: Desk, purpose: str) -> bool:
@@ -491,6 +540,9 @@ class _New:
     active_ms: int
 
 
+_JUDGMENT = insert(t.judgments)
+
+
 def _insert(connection: Connection, new: _New, slot: Row[Any] | None, surplus: bool) -> None:
     """Store the judgment, in place of the earlier one and of the draft."""
     if new.earlier is not None:
@@ -498,15 +550,13 @@ def _insert(connection: Connection, new: _New, slot: Row[Any] | None, surplus: b
             update(t.judgments).where(t.judgments.c.id == new.earlier.id).values(withdrawn=new.now)
         )
     claimed = slot.claimed if slot is not None and slot.claimed else new.now - new.active_ms
-    connection.execute(
-        insert(t.judgments).values(
-            id=new.id, comparison_id=new.comparison.id, project_id=new.comparison.project_id,
-            annotator_id=new.annotator_id, rubric_id=new.rubric_id, answer=new.said,
-            shown=new.order, surplus=surplus, is_correct=new.is_correct,
-            replaces=new.earlier.id if new.earlier else None,
-            started=claimed, submitted=new.now, active_ms=new.active_ms,
-        )
-    )  # fmt: skip
+    connection.execute(_JUDGMENT, {
+        "id": new.id, "comparison_id": new.comparison.id, "project_id": new.comparison.project_id,
+        "annotator_id": new.annotator_id, "rubric_id": new.rubric_id, "answer": new.said,
+        "shown": new.order, "surplus": surplus, "is_correct": new.is_correct,
+        "replaces": new.earlier.id if new.earlier else None,
+        "started": claimed, "submitted": new.now, "active_ms": new.active_ms,
+    })  # fmt: skip
     _drop_draft(connection, new.comparison.id, new.annotator_id)
 
 
@@ -520,12 +570,13 @@ def _record(connection: Connection, new: _New, surplus: bool, blocked: bool) -> 
                  project_id=new.comparison.project_id, detail=detail)  # fmt: skip
 
 
+_NO_DRAFT = delete(t.drafts).where(
+    t.drafts.c.comparison_id == _COMPARISON, t.drafts.c.annotator_id == _ANNOTATOR
+)
+
+
 def _drop_draft(connection: Connection, comparison_id: str, annotator_id: str) -> None:
-    connection.execute(
-        delete(t.drafts).where(
-            t.drafts.c.comparison_id == comparison_id, t.drafts.c.annotator_id == annotator_id
-        )
-    )
+    connection.execute(_NO_DRAFT, {"comparison": comparison_id, "annotator": annotator_id})
 
 
 def _checked_int(value: int | float, name: str) -> int:
@@ -544,17 +595,20 @@ def _told(comparison: Any, is_correct: bool | None) -> bool | None:
     return is_correct if comparison.purpose == "training" else None
 
 
+_STORED = (
+    select(
+        t.judgments.c.annotator_id, t.judgments.c.comparison_id, t.judgments.c.surplus,
+        t.judgments.c.is_correct, t.comparisons.c.purpose, t.comparisons.c.expected,
+    )
+    .join(t.comparisons, t.comparisons.c.id == t.judgments.c.comparison_id)
+    .where(t.judgments.c.id == bindparam("judgment"))
+)  # fmt: skip
+
+
 def _repeat(
     connection: Connection, annotator_id: str, judgment_id: str, comparison_id: str
 ) -> Submitted | None:
-    row = connection.execute(
-        select(
-            t.judgments.c.annotator_id, t.judgments.c.comparison_id, t.judgments.c.surplus,
-            t.judgments.c.is_correct, t.comparisons.c.purpose, t.comparisons.c.expected,
-        )
-        .join(t.comparisons, t.comparisons.c.id == t.judgments.c.comparison_id)
-        .where(t.judgments.c.id == judgment_id)
-    ).one_or_none()  # fmt: skip
+    row = connection.execute(_STORED, {"judgment": judgment_id}).one_or_none()
     if row is None:
         return None
     if row.annotator_id != annotator_id or row.comparison_id != comparison_id:
@@ -564,6 +618,13 @@ def _repeat(
         is_correct=_told(row, row.is_correct),
         expected=row.expected if row.purpose == "training" else None,
     )  # fmt: skip
+
+
+_ONE_MORE = (
+    update(t.comparisons)
+    .where(t.comparisons.c.id == bindparam("at_id"))
+    .values(filled=t.comparisons.c.filled + 1)
+)
 
 
 def _fill(connection: Connection, new: _New, slot: Row[Any] | None) -> bool:
@@ -586,11 +647,7 @@ def _fill(connection: Connection, new: _New, slot: Row[Any] | None) -> bool:
         _set(connection, free, values | held)
         counts = True
     if counts and is_work:
-        connection.execute(
-            update(t.comparisons)
-            .where(t.comparisons.c.id == new.comparison.id)
-            .values(filled=t.comparisons.c.filled + 1)
-        )
+        connection.execute(_ONE_MORE, {"at_id": new.comparison.id})
     return False
 
 
@@ -616,20 +673,20 @@ def _open_slot(connection: Connection, new: _New) -> Row[Any] | None:
 
 
 def _set(connection: Connection, slot: Any, values: Mapping[str, Any]) -> None:
-    connection.execute(
-        update(t.slots)
-        .where(t.slots.c.comparison_id == slot.comparison_id, t.slots.c.k == slot.k)
-        .values(**values)
-    )
+    connection.execute(_SLOT, {**values, "at_id": slot.comparison_id, "at_k": slot.k})
+
+
+_OWN_SLOT = (
+    select(t.slots)
+    .where(t.slots.c.comparison_id == _COMPARISON, t.slots.c.annotator_id == _ANNOTATOR)
+    .with_for_update()
+)
 
 
 def _own_slot(connection: Connection, comparison_id: str, annotator_id: str) -> Row[Any] | None:
     """The annotator's slot of a comparison, held or filled, locked until the commit."""
-    return connection.execute(
-        select(t.slots)
-        .where(t.slots.c.comparison_id == comparison_id, t.slots.c.annotator_id == annotator_id)
-        .with_for_update()
-    ).one_or_none()
+    key = {"comparison": comparison_id, "annotator": annotator_id}
+    return connection.execute(_OWN_SLOT, key).one_or_none()
 
 
 def _order(
@@ -649,14 +706,16 @@ def _order(
     return list(shown)
 
 
+_STANDING = select(t.judgments).where(
+    t.judgments.c.comparison_id == _COMPARISON,
+    t.judgments.c.annotator_id == _ANNOTATOR,
+    t.judgments.c.withdrawn.is_(None),
+)
+
+
 def _standing(connection: Connection, comparison_id: str, annotator_id: str) -> Row[Any] | None:
-    return connection.execute(
-        select(t.judgments).where(
-            t.judgments.c.comparison_id == comparison_id,
-            t.judgments.c.annotator_id == annotator_id,
-            t.judgments.c.withdrawn.is_(None),
-        )
-    ).one_or_none()
+    key = {"comparison": comparison_id, "annotator": annotator_id}
+    return connection.execute(_STANDING, key).one_or_none()
 
 
 # --- what else an annotator does ------------------------------------------------------------------
@@ -771,13 +830,27 @@ def flag(connection: Connection, annotator_id: str, comparison_id: str, reason: 
     return identity
 
 
+_MET = select(or_(*(
+    exists().where(place.c.comparison_id == _COMPARISON, place.c.annotator_id == _ANNOTATOR)
+    for place in (t.slots, t.judgments, t.drafts)
+)))  # fmt: skip
+
+
 def _has_met(connection: Connection, annotator_id: str, comparison_id: str) -> bool:
     """Whether an annotator has a slot, a judgment or a draft of a comparison."""
-    places = [
-        exists().where(place.c.comparison_id == comparison_id, place.c.annotator_id == annotator_id)
-        for place in (t.slots, t.judgments, t.drafts)
-    ]
-    return bool(connection.scalar(select(or_(*places))))
+    key = {"comparison": comparison_id, "annotator": annotator_id}
+    return bool(connection.scalar(_MET, key))
+
+
+_DRAFT = select(t.drafts).where(
+    t.drafts.c.comparison_id == _COMPARISON, t.drafts.c.annotator_id == _ANNOTATOR
+)
+_DRAFT_LOCKED = _DRAFT.with_for_update()
+_NEW_DRAFT = insert(t.drafts)
+_LATER_DRAFT = update(t.drafts).where(
+    t.drafts.c.comparison_id == bindparam("at_comparison"),
+    t.drafts.c.annotator_id == bindparam("at_annotator"),
+)
 
 
 def save_draft(
@@ -797,18 +870,17 @@ def save_draft(
     if not _has_met(connection, annotator_id, comparison_id):
         raise AccessError("not-held", "You do not hold this comparison.")
     revision = _checked_int(revision, "revision")
-    mine = (t.drafts.c.comparison_id == comparison_id, t.drafts.c.annotator_id == annotator_id)
-    row = connection.execute(
-        select(t.drafts.c.revision).where(*mine).with_for_update()
-    ).one_or_none()
+    key = {"comparison": comparison_id, "annotator": annotator_id}
+    row = connection.execute(_DRAFT_LOCKED, key).one_or_none()
     values = {"answer": dict(answer), "active_ms": _checked_int(active_ms, "active_ms"),
               "revision": revision, "saved": now_ms()}  # fmt: skip
     if row is None:
-        key = {"comparison_id": comparison_id, "annotator_id": annotator_id}
-        connection.execute(insert(t.drafts).values(**key, **values))
+        whose = {"comparison_id": comparison_id, "annotator_id": annotator_id}
+        connection.execute(_NEW_DRAFT, whose | values)
         return revision
     if revision > row.revision:
-        connection.execute(update(t.drafts).where(*mine).values(**values))
+        whose = {"at_comparison": comparison_id, "at_annotator": annotator_id}
+        connection.execute(_LATER_DRAFT, whose | values)
         return revision
     return int(row.revision)
 
@@ -1008,6 +1080,15 @@ class RubricVersion:
     rubric: Rubric
 
 
+_RUBRIC = (
+    select(t.rubrics.c.id, t.rubrics.c.body)
+    .where(t.rubrics.c.project_id == _PROJECT)
+    .order_by(t.rubrics.c.version.desc())
+    .limit(1)
+)
+_RUBRIC_NAMED = _RUBRIC.where(t.rubrics.c.id == bindparam("rubric"))
+
+
 def rubric_of(
     connection: Connection, project_id: str, rubric_id: str | None = None
 ) -> RubricVersion:
@@ -1016,10 +1097,10 @@ def rubric_of(
     Raises:
         AccessError: If the project has no such version.
     """
-    query = select(t.rubrics.c.id, t.rubrics.c.body).where(t.rubrics.c.project_id == project_id)
+    query, key = _RUBRIC, {"project": project_id}
     if rubric_id is not None:
-        query = query.where(t.rubrics.c.id == rubric_id)
-    row = connection.execute(query.order_by(t.rubrics.c.version.desc()).limit(1)).one_or_none()
+        query, key = _RUBRIC_NAMED, key | {"rubric": rubric_id}
+    row = connection.execute(query, key).one_or_none()
     if row is None:
         raise AccessError("no-rubric", "The project has no such rubric.")
     return RubricVersion(row.id, Rubric.from_dict(row.body))
@@ -1036,21 +1117,25 @@ def _comparison(connection: Connection, comparison_id: str) -> Row[Any]:
     return row
 
 
+_CASE = (
+    select(
+        t.comparisons, t.projects.c.settings.label("project_settings"),
+        t.memberships.c.cursor, t.annotators.c.languages,
+    )
+    .join(t.projects, t.projects.c.id == t.comparisons.c.project_id)
+    .join(t.memberships, t.memberships.c.project_id == t.projects.c.id)
+    .join(t.annotators, t.annotators.c.id == t.memberships.c.annotator_id)
+    .where(
+        t.comparisons.c.id == _COMPARISON, t.comparisons.c.is_published,
+        t.annotators.c.id == _ANNOTATOR, t.annotators.c.is_active,
+    )
+)  # fmt: skip
+
+
 def _case(connection: Connection, comparison_id: str, annotator_id: str) -> tuple[Row[Any], Desk]:
     """A comparison, and a member's desk, also a blocked one's or in a pause: work done is taken."""
-    row = connection.execute(
-        select(
-            t.comparisons, t.projects.c.settings.label("project_settings"),
-            t.memberships.c.cursor, t.annotators.c.languages,
-        )
-        .join(t.projects, t.projects.c.id == t.comparisons.c.project_id)
-        .join(t.memberships, t.memberships.c.project_id == t.projects.c.id)
-        .join(t.annotators, t.annotators.c.id == t.memberships.c.annotator_id)
-        .where(
-            t.comparisons.c.id == comparison_id, t.comparisons.c.is_published,
-            t.annotators.c.id == annotator_id, t.annotators.c.is_active,
-        )
-    ).one_or_none()  # fmt: skip
+    key = {"comparison": comparison_id, "annotator": annotator_id}
+    row = connection.execute(_CASE, key).one_or_none()
     if row is None:
         raise AccessError("not-found", "There is no such comparison.")
     settings = ProjectSettings.from_dict(row.project_settings)
@@ -1102,21 +1187,25 @@ class _Sheet:
     """By id, in the order of the import."""
 
 
+_SHEET = (
+    select(t.comparisons, t.prompts.c.messages)
+    .join(t.prompts, t.prompts.c.id == t.comparisons.c.prompt_id)
+    .where(t.comparisons.c.id == _COMPARISON, t.comparisons.c.is_published)
+)
+_RESPONSES = (
+    select(t.responses.c.id, t.responses.c.messages, t.responses.c.steps)
+    .join(t.comparison_responses, t.comparison_responses.c.response_id == t.responses.c.id)
+    .where(t.comparison_responses.c.comparison_id == _COMPARISON)
+    .order_by(t.comparison_responses.c.number)
+)
+
+
 def _sheet(connection: Connection, comparison_id: str) -> _Sheet:
-    comparison = connection.execute(
-        select(t.comparisons, t.prompts.c.messages)
-        .join(t.prompts, t.prompts.c.id == t.comparisons.c.prompt_id)
-        .where(t.comparisons.c.id == comparison_id, t.comparisons.c.is_published)
-    ).one_or_none()
+    key = {"comparison": comparison_id}
+    comparison = connection.execute(_SHEET, key).one_or_none()
     if comparison is None:
         raise AccessError("not-found", "There is no such comparison.")
-    responses = connection.execute(
-        select(t.responses.c.id, t.responses.c.messages, t.responses.c.steps)
-        .join(t.comparison_responses, t.comparison_responses.c.response_id == t.responses.c.id)
-        .where(t.comparison_responses.c.comparison_id == comparison_id)
-        .order_by(t.comparison_responses.c.number)
-    )
-    return _Sheet(comparison, {row.id: row for row in responses})
+    return _Sheet(comparison, {row.id: row for row in connection.execute(_RESPONSES, key)})
 
 
 def _hold(at: Desk, sheet: _Sheet, k: int, now: int) -> _Held:
@@ -1130,12 +1219,8 @@ def _hold(at: Desk, sheet: _Sheet, k: int, now: int) -> _Held:
 def _assignment(connection: Connection, held: _Held, sheet: _Sheet | None = None) -> Assignment:
     sheet = sheet or _sheet(connection, held.comparison_id)
     comparison = sheet.comparison
-    draft = connection.execute(
-        select(t.drafts).where(
-            t.drafts.c.comparison_id == held.comparison_id,
-            t.drafts.c.annotator_id == held.annotator_id,
-        )
-    ).one_or_none()
+    key = {"comparison": held.comparison_id, "annotator": held.annotator_id}
+    draft = connection.execute(_DRAFT, key).one_or_none()
     judgment = (
         _standing(connection, held.comparison_id, held.annotator_id) if held.is_judged else None
     )

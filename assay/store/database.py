@@ -103,10 +103,12 @@ class Writers:
         self._once = once
         self._lock = threading.Lock()
         self._is_led = False
+        self._leader: int | None = None
         self._jobs: deque[_Job] = deque()
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """What work gives, when it is committed."""
+        assert self._leader != threading.get_ident(), "a transaction cannot wait for another one"
         job = _Job(work)
         with self._lock:
             self._jobs.append(job)
@@ -131,9 +133,11 @@ class Writers:
     def _lead(self) -> None:
         with self._lock:
             jobs = [self._jobs.popleft() for _ in range(min(MOST_TOGETHER, len(self._jobs)))]
+        self._leader = threading.get_ident()
         try:
             self._run(jobs)
         finally:
+            self._leader = None
             with self._lock:
                 self._hand_over()
             for job in jobs:

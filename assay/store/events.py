@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from assay.errors import StoreError
 from assay.store import tables as t
@@ -36,6 +36,15 @@ class Event:
     project_id: str | None
 
 
+# made once: to make a statement takes far longer than to run it
+_HEAD = select(t.chain.c.seq, t.chain.c.digest).where(t.chain.c.id == 1).with_for_update()
+_ENTRY = insert(t.events)
+_MOVED = update(t.chain).where(t.chain.c.id == 1)
+_HOOKS = select(t.webhooks.c.id, t.webhooks.c.actions).where(
+    t.webhooks.c.project_id == bindparam("project"), t.webhooks.c.is_active
+)
+
+
 def record_event(
     connection: Connection,
     action: str,
@@ -55,22 +64,18 @@ def record_event(
     Returns:
         The entry's number.
     """
-    head = connection.execute(
-        select(t.chain.c.seq, t.chain.c.digest).where(t.chain.c.id == 1).with_for_update()
-    ).one_or_none()
+    head = connection.execute(_HEAD).one_or_none()
     if head is None:
         raise StoreError("The head of the record of events is gone; restore it from a backup.")
     seq, at = head.seq + 1, now_ms()
     said = json.loads(json.dumps(dict(detail or {}), default=str))  # as it will be read
     fields = (seq, at, actor_id, project_id, action, subject, said)
     digest = _digest(head.digest, fields)
-    connection.execute(
-        insert(t.events).values(
-            seq=seq, at=at, actor_id=actor_id, project_id=project_id, action=action,
-            subject=subject, detail=fields[-1], previous=head.digest, digest=digest,
-        )
-    )  # fmt: skip
-    connection.execute(update(t.chain).where(t.chain.c.id == 1).values(seq=seq, digest=digest))
+    connection.execute(_ENTRY, {
+        "seq": seq, "at": at, "actor_id": actor_id, "project_id": project_id, "action": action,
+        "subject": subject, "detail": said, "previous": head.digest, "digest": digest,
+    })  # fmt: skip
+    connection.execute(_MOVED, {"seq": seq, "digest": digest})
     if project_id is not None:
         _note_webhooks(connection, project_id, action, seq, at)
     return int(seq)
@@ -82,11 +87,7 @@ def _digest(previous: str, fields: tuple[Any, ...]) -> str:
 
 
 def _note_webhooks(connection: Connection, project_id: str, action: str, seq: int, at: int) -> None:
-    hooks = connection.execute(
-        select(t.webhooks.c.id, t.webhooks.c.actions).where(
-            t.webhooks.c.project_id == project_id, t.webhooks.c.is_active
-        )
-    )
+    hooks = connection.execute(_HOOKS, {"project": project_id})
     rows = [
         {"id": new_id(), "webhook_id": hook.id, "event_seq": seq, "due": at}
         for hook in hooks

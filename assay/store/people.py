@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from assay.errors import ConfigError, StoreError
 from assay.store import tables as t
@@ -252,13 +252,16 @@ def set_state(
                  project_id=project_id, detail={"reason": reason} if reason else {})  # fmt: skip
 
 
+# asked at every request; made once, for to make a statement takes longer than to run it
+_ROLE = select(t.memberships.c.role).where(
+    t.memberships.c.project_id == bindparam("project"),
+    t.memberships.c.annotator_id == bindparam("annotator"),
+)
+
+
 def role_of(connection: Connection, project_id: str, annotator_id: str) -> Role | None:
     """A person's role in a project."""
-    found = connection.scalar(
-        select(t.memberships.c.role).where(
-            t.memberships.c.project_id == project_id, t.memberships.c.annotator_id == annotator_id
-        )
-    )
+    found = connection.scalar(_ROLE, {"project": project_id, "annotator": annotator_id})
     return cast("Role | None", found)
 
 
@@ -340,16 +343,21 @@ def open_session(connection: Connection, annotator_id: str, hours: float = 12.0)
     return secret, csrf
 
 
+_SESSION = (
+    select(t.annotators, t.sessions.c.csrf, t.sessions.c.expires)
+    .join(t.sessions, t.sessions.c.annotator_id == t.annotators.c.id)
+    .where(
+        t.sessions.c.digest == bindparam("digest"),
+        t.sessions.c.expires >= bindparam("now"),
+        t.annotators.c.is_active,
+    )
+)
+
+
 def session(connection: Connection, secret: str) -> Session | None:
     """Who a cookie belongs to; None where it is unknown, over, or of somebody inactive."""
-    row = connection.execute(
-        select(t.annotators, t.sessions.c.csrf, t.sessions.c.expires)
-        .join(t.sessions, t.sessions.c.annotator_id == t.annotators.c.id)
-        .where(
-            t.sessions.c.digest == digest_of(secret), t.sessions.c.expires >= now_ms(),
-            t.annotators.c.is_active,
-        )
-    ).one_or_none()  # fmt: skip
+    key = {"digest": digest_of(secret), "now": now_ms()}
+    row = connection.execute(_SESSION, key).one_or_none()
     return Session(_annotator(row), row.csrf, row.expires) if row else None
 
 
@@ -374,16 +382,21 @@ def add_token(
     return identity, secret
 
 
+_TOKEN = (
+    select(t.annotators)
+    .join(t.api_tokens, t.api_tokens.c.annotator_id == t.annotators.c.id)
+    .where(
+        t.api_tokens.c.digest == bindparam("digest"),
+        t.annotators.c.is_active,
+        (t.api_tokens.c.expires.is_(None)) | (t.api_tokens.c.expires >= bindparam("now")),
+    )
+)
+
+
 def token_owner(connection: Connection, secret: str) -> Annotator | None:
     """Who a token belongs to; None where it is unknown, over, or of somebody inactive."""
-    row = connection.execute(
-        select(t.annotators)
-        .join(t.api_tokens, t.api_tokens.c.annotator_id == t.annotators.c.id)
-        .where(
-            t.api_tokens.c.digest == digest_of(secret), t.annotators.c.is_active,
-            (t.api_tokens.c.expires.is_(None)) | (t.api_tokens.c.expires >= now_ms()),
-        )
-    ).one_or_none()  # fmt: skip
+    key = {"digest": digest_of(secret), "now": now_ms()}
+    row = connection.execute(_TOKEN, key).one_or_none()
     return _annotator(row) if row else None
 
 

@@ -65,12 +65,14 @@ def judge(store: PreferenceStore, project: str, person: str, log: Log, draw: ran
 
 
 def fill(store: PreferenceStore, project: str, log: Log, number: int) -> None:
-    """Imports of 600 comparisons, in two batches each."""
+    """Imports of 60 comparisons, in three batches each."""
     while True:
         number += 1
         try:
             store.add_comparisons(
-                project, (pair(i, extra={"import": number}) for i in range(600)), source="killed"
+                project,
+                (pair(i, overlap=1, extra={"import": number}) for i in range(60)),
+                source="killed",
             )
         except StoreError:  # the one that was killed last is not yet taken for dead
             continue
@@ -82,6 +84,7 @@ def work(url: str, folder: Path, mode: str, number: int) -> None:
     log, draw = Log(folder / "log"), random.Random(number)
     if mode == "migrate":
         migrate(folder, log, number)
+    importing.BATCH = 20
     importing.STALE_MS = 0  # who was killed is dead at once; two imports at a time are not tested
     store = PreferenceStore.open(url)
     project = store.projects()[0].id

@@ -95,9 +95,9 @@ def check(site: Site, folder: Path) -> Counter[str]:
     check_drafts(site, lines)
     for words in lines:
         if words[0] == "imported":
-            assert imported(site, int(words[1])) == 600
+            assert imported(site, int(words[1])) == 60
     for number in imports_seen(site):
-        assert imported(site, number) == 600  # all of it or nothing
+        assert imported(site, number) == 60  # all of it or nothing
     for path in (words[1] for words in lines if words[0] == "opened"):
         with PreferenceStore.open(path, create=False) as store:
             assert store.problems() == []
@@ -156,7 +156,7 @@ def killed(url: str, folder: Path, kills: int, comparisons: int) -> None:
 
 
 def check_quotas(site: Site, comparisons: int) -> None:
-    """What was there from the start is judged to its end: twice each, not once more."""
+    """Everything is judged to its end: as often as is wanted, and not once more."""
     finish(site)
     c, j = t.comparisons.c, t.judgments.c
     rows = site.rows(t.comparisons, c.is_published)
@@ -164,8 +164,9 @@ def check_quotas(site: Site, comparisons: int) -> None:
     counted = Counter(
         row.comparison_id for row in site.rows(t.judgments, j.withdrawn.is_(None), ~j.surplus)
     )
-    assert set(counted.values()) == {2}
-    assert len(counted) == len(rows) >= comparisons
+    assert {row.id: row.overlap for row in rows} == counted
+    assert sorted(set(counted.values())) in ([2], [1, 2])
+    assert len(rows) >= comparisons
     assert site.store.problems() == []
 
 
@@ -178,10 +179,10 @@ def test_twenty_kills_on_sqlite(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_hundred_kills_on_sqlite(tmp_path: Path) -> None:
-    killed(str(tmp_path / "prefs.db"), tmp_path, kills=200, comparisons=2000)
+    killed(str(tmp_path / "prefs.db"), tmp_path, kills=200, comparisons=300)
 
 
 @pytest.mark.slow
 def test_kills_on_postgresql(tmp_path: Path) -> None:
     with postgres() as server:
-        killed(server.url, tmp_path, kills=40, comparisons=400)
+        killed(server.url, tmp_path, kills=40, comparisons=100)

@@ -25,6 +25,7 @@ from servers import postgres
 
 from assay.errors import StoreUnavailableError
 from assay.store import assignment
+from assay.store import database as databases
 from assay.store import tables as t
 from assay.store.assignment import UNDOABLE, AccessError
 from assay.store.ids import new_id
@@ -427,8 +428,15 @@ def test_five_thousand_steps_on_sqlite(tmp_path: Path) -> None:
 def test_five_thousand_steps_on_postgresql_that_is_stopped_under_load() -> None:
     count, restarts, judged = [0], [0], [0]
     done = threading.Event()
-    with postgres() as server, clock_set() as clock, PreferenceStore.open(server.url) as store:
-        others = fill_site(store, 400, PEOPLE, overlap=3)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        postgres() as server,
+        clock_set() as clock,
+        PreferenceStore.open(server.url) as store,
+    ):
+        # to recover takes as long as the machine has other things to do
+        patch.setattr(databases, "AWAY_SECONDS", 120.0)
+        others = fill_site(store, 1000, PEOPLE, overlap=4)
 
         def load(person: int) -> None:
             while not done.is_set():
@@ -438,9 +446,10 @@ def test_five_thousand_steps_on_postgresql_that_is_stopped_under_load() -> None:
                         return
                     others.submit(given, person)
                     judged[0] += 1
+                    done.wait(0.05)  # beside the machine, not in its place
 
         def restart() -> None:
-            while not done.wait(4):
+            while not done.wait(8):
                 server.stop("immediate")
                 server.start()
                 restarts[0] += 1
