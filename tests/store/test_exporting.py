@@ -139,8 +139,12 @@ def judged(draw: st.DrawFn, kind: str, count: int) -> tuple[NewJudgment, ...]:
         order = tuple(draw(st.permutations(range(count))))
         found.append(
             NewJudgment(
-                draw(answers(kind, count, order)), name, shown=order, submitted=draw(times),
-                active_ms=draw(st.integers(0, 10**6)), surplus=draw(st.booleans()),
+                draw(answers(kind, count, order)),
+                name,
+                shown=order,
+                submitted=draw(times),
+                active_ms=draw(st.integers(0, 10**6)),
+                surplus=draw(st.booleans()),
                 withdrawn=draw(st.none() | times),
             )  # fmt: skip
         )
@@ -151,9 +155,7 @@ def judged(draw: st.DrawFn, kind: str, count: int) -> tuple[NewJudgment, ...]:
 def solutions(draw: st.DrawFn) -> NewComparison:
     count = draw(st.integers(1, 3))
     others = [draw(st.lists(texts, max_size=2)) for _ in range(count)]
-    steps = [
-        {"text": draw(texts)} | ({"alternatives": other} if other else {}) for other in others
-    ]
+    steps = [{"text": draw(texts)} | ({"alternatives": other} if other else {}) for other in others]
     label = st.sampled_from([1, 0, -1, None])
     answer: dict[str, Any] = {
         "kind": "steps", "mode": "per-step", "labels": [draw(label) for _ in range(count)],
@@ -263,7 +265,7 @@ def test_everything_the_site_stores_is_in_the_own_form(store, tmp_path):
     ids = [r.id for r in assignment.responses]
     answer = {
         "raw": "first-better", "acceptability": {ids[0]: "good"}, "reasons": ["short"],
-        "dimensions": {"safety": {i: 4 for i in ids}}, "rationale": "It is right.",
+        "dimensions": {"safety": dict.fromkeys(ids, 4)}, "rationale": "It is right.",
     }  # fmt: skip
     done = store.submit(ada, new_id(), assignment.comparison_id, answer, active_ms=1500)
     store.write(

@@ -73,7 +73,8 @@ def test_helpsteer_tulu_pandalm_and_ultrafeedback_keep_how_clear_it_was():
     assert (answer["choice"], answer["strength"], answer["raw"]) == (1, 2 / 3, "second-better")
     three = {"context": [{"role": "user", "content": "p"}], "response1": "a", "response2": "b",
              "overall_preference": -1, "individual_preference": [
-                 {"score": -3, "reasoning": "clear"}, {"score": 0, "reasoning": "same"}]}  # fmt: skip
+                 {"score": -3, "reasoning": "clear"},
+                 {"score": 0, "reasoning": "same"}]}  # fmt: skip
     first, second = one(three).judgments
     assert (first.answer["choice"], first.answer["rationale"]) == (0, "clear")
     assert second.answer["choice"] is None
@@ -90,7 +91,8 @@ def test_helpsteer_tulu_pandalm_and_ultrafeedback_keep_how_clear_it_was():
     scored = {"instruction": "p", "source": "s", "completions": [
         {"response": "a", "model": "m", "overall_score": 2.0,
          "annotations": {"honesty": {"Rating": "3", "Rationale": "why"}}},
-        {"response": "b", "overall_score": 9.0}, {"response": "c", "overall_score": 2.0}]}  # fmt: skip
+        {"response": "b", "overall_score": 9.0},
+        {"response": "c", "overall_score": 2.0}]}  # fmt: skip
     new = one(scored)
     assert new.judgments[0].answer["groups"] == [[1], [0, 2]]
     assert new.judgments[0].answer["dimensions"] == {"honesty": {"ratings": {"0": 3.0}}}
@@ -259,14 +261,16 @@ STRANGE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", STRANGE, ids=[", ".join(map(str, row)) or "none" for row in STRANGE])
+@pytest.mark.parametrize(
+    "row", STRANGE, ids=[", ".join(map(str, row)) or "none" for row in STRANGE]
+)
 def test_rows_of_no_format_are_refused_with_a_sentence(row):
     with pytest.raises(DataError, match=r"given data row 1: .+\. "):
         read(row)
 
 
 def test_files_of_all_suffixes_give_the_same(tmp_path):
-    row = {"prompt": "p, \"q\"", "chosen": "a\nb", "rejected": "c", "annotator": "ada"}
+    row = {"prompt": 'p, "q"', "chosen": "a\nb", "rejected": "c", "annotator": "ada"}
     line = json.dumps(row) + "\n"
     (tmp_path / "a.jsonl").write_text(line)
     (tmp_path / "a.json").write_text(f"[{line}]")
