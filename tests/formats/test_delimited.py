@@ -18,7 +18,10 @@ def rows(path, text, **how):
 
 
 def test_cells_become_fields_and_empty_ones_none(tmp_path):
-    text = '\ufeffprompt,chosen,margin,tie,tools\r\n"a, ""b""\nc",x,0.5,TRUE,"[{""n"": 1}]"\r\n\r\n,y,,,\r\n'
+    text = (
+        '\ufeffprompt,chosen,margin,tie,tools\r\n"a, ""b""\nc",x,0.5,TRUE,"[{""n"": 1}]"\r\n'
+        "\r\n,y,,,\r\n"
+    )
     assert rows(tmp_path / "a.csv", text) == [
         (1, {"prompt": 'a, "b"\nc', "chosen": "x", "margin": 0.5, "tie": True,
              "tools": [{"n": 1}]}),
