@@ -311,6 +311,15 @@ def test_settings_that_cannot_be_are_refused_at_once():
         read(GOOD, kind="steps", format="assay")
 
 
+def test_the_documented_row_of_the_own_form_is_read():
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    new = one(json.loads(text.partition("```json store\n")[2].partition("\n```")[0]))
+    (judgment,) = new.judgments
+    assert judgment.answer["rationale"] == "It is right."
+    assert (judgment.shown, judgment.active_ms) == ((1, 0), 29120)
+    assert new.extra["topic"] == "sums"
+
+
 SHARED = {
     "hh_helpful": 300, "hh_harmless": 300, "tulu1_human_eval": 768, "pandalm_test": 639,
     "prm800k_phase1_train": 20, "bigbench_mistake": 300, "stepverify": 300,
