@@ -303,7 +303,7 @@ def _short(value: object) -> str:
 # --- what an answer comes to ----------------------------------------------------------------------
 
 
-def verdict(answer: Mapping[str, Any], first: str, second: str) -> float | None:
+def verdict(answer: Mapping[str, Any], first: str | int, second: str | int) -> float | None:
     """P(the first of two responses is better) as an answer says it; None where it says nothing.
 
     ½ + ½ · strength of a pair, 1, ½ or 0 of a ranking.

@@ -223,6 +223,9 @@ class Export:
             self._left["surplus judgments"] += sum(
                 j.surplus for j in whole.judgments if j.withdrawn is None
             )
+        if "times" not in self.form.holds:
+            # the order of judgments is then nobody's to restore; by name it is always the same
+            judgments.sort(key=lambda j: j.annotator)
         decided = whole.decision or decision_of(whole)
         if decided is not None:
             if self.choices.decisions == "win":

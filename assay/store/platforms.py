@@ -276,11 +276,11 @@ def _turns(messages: Any) -> Any:
 
 def _as_text(messages: Messages, role: str) -> Any:
     """A single message's text, where it would be read back as it is; else the messages."""
-    first = messages[0] if messages else None
-    if len(messages) == 1 and first is not None and first.role == role and not first.extra:
+    if len(messages) == 1 and messages[0].role == role and not messages[0].extra:
+        text = messages[0].content
         # text that looks like a list or a transcript would be taken for one
-        if first.content[:1] not in ("[", "{") and not is_transcript(first.content):
-            return first.content
+        if not (text.startswith(("[", "{")) or is_transcript(text)):
+            return text
     return [m.to_dict() for m in messages]
 
 
@@ -428,7 +428,6 @@ def label_studio_out(whole: Whole, judgments: Sequence[Said]) -> dict[str, Any]:
     if extra.get("subset") is not None:
         data["subset"] = extra["subset"]
     return {
-        "id": whole.number,
         "data": data,
         "annotations": [
             {

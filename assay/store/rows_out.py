@@ -151,7 +151,7 @@ def _verdicts(
 ) -> Iterator[_Verdict]:
     """What judgments say of every two responses, each judgment's or their mean."""
     for i, j in combinations(range(len(whole.responses)), 2):
-        shares = [(verdict(one.answer, i, j), one) for one in judgments]  # type: ignore[arg-type]
+        shares = [(verdict(one.answer, i, j), one) for one in judgments]
         known = [(share, one) for share, one in shares if share is not None]
         for share, one in known:
             left["choices of strength 0 (written as ties)"] += (

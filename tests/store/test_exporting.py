@@ -91,7 +91,7 @@ texts = st.one_of(
     letters.filter(str.strip),
     st.sampled_from(
         ["مرحبا بالعالم", "Zeile eins\nZeile zwei", "=1+1", "'=x", '[{"role": "user"}]', "-3",
-         "a,b;\"c\"", "\r\nx", "```py\nx\n```"]
+         'a,b;"c"', "\r\nx", "```py\nx\n```"]
     ),
 )  # fmt: skip
 times = st.integers(0, 4_000_000_000_000)
@@ -139,10 +139,14 @@ def judged(draw: st.DrawFn, kind: str, count: int) -> tuple[NewJudgment, ...]:
         order = tuple(draw(st.permutations(range(count))))
         found.append(
             NewJudgment(
-                draw(answers(kind, count, order)), name, shown=order, submitted=draw(times),
-                active_ms=draw(st.integers(0, 10**6)), surplus=draw(st.booleans()),
+                draw(answers(kind, count, order)),
+                name,
+                shown=order,
+                submitted=draw(times),
+                active_ms=draw(st.integers(0, 10**6)),
+                surplus=draw(st.booleans()),
                 withdrawn=draw(st.none() | times),
-            )  # fmt: skip
+            )
         )
     return tuple(found)
 
@@ -151,9 +155,7 @@ def judged(draw: st.DrawFn, kind: str, count: int) -> tuple[NewJudgment, ...]:
 def solutions(draw: st.DrawFn) -> NewComparison:
     count = draw(st.integers(1, 3))
     others = [draw(st.lists(texts, max_size=2)) for _ in range(count)]
-    steps = [
-        {"text": draw(texts)} | ({"alternatives": other} if other else {}) for other in others
-    ]
+    steps = [{"text": draw(texts)} | ({"alternatives": other} if other else {}) for other in others]
     label = st.sampled_from([1, 0, -1, None])
     answer: dict[str, Any] = {
         "kind": "steps", "mode": "per-step", "labels": [draw(label) for _ in range(count)],
@@ -207,7 +209,7 @@ MODES = [(name, per) for name in FORMATS for per in ("judgment", "comparison")
 
 @pytest.mark.medium
 @given(found=st.lists(st.one_of(comparisons(), solutions()), min_size=1, max_size=4))
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 def test_every_format_comes_back_as_it_went(found, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trips")
     with PreferenceStore.open(":memory:") as store:
@@ -225,7 +227,7 @@ def test_every_format_comes_back_as_it_went(found, tmp_path_factory):
 @pytest.mark.medium
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".json", ".parquet"])
 @given(found=st.lists(st.one_of(comparisons(), solutions()), min_size=1, max_size=3))
-@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow])
 def test_the_own_form_is_lossless_in_every_kind_of_file(suffix, found, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trips")
     with PreferenceStore.open(":memory:") as store:
@@ -239,7 +241,7 @@ def test_the_own_form_is_lossless_in_every_kind_of_file(suffix, found, tmp_path_
 
 @pytest.mark.medium
 @given(found=st.lists(comparisons(), min_size=1, max_size=3))
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 def test_the_table_comes_back_as_it_went(found, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trips")
     with PreferenceStore.open(":memory:") as store:
@@ -263,7 +265,7 @@ def test_everything_the_site_stores_is_in_the_own_form(store, tmp_path):
     ids = [r.id for r in assignment.responses]
     answer = {
         "raw": "first-better", "acceptability": {ids[0]: "good"}, "reasons": ["short"],
-        "dimensions": {"safety": {i: 4 for i in ids}}, "rationale": "It is right.",
+        "dimensions": {"safety": dict.fromkeys(ids, 4)}, "rationale": "It is right.",
     }  # fmt: skip
     done = store.submit(ada, new_id(), assignment.comparison_id, answer, active_ms=1500)
     store.write(
