@@ -69,9 +69,7 @@ def upgrade() -> None:
             "ix_event_member",
             ["project_id", "subject"],
             unique=False,
-            sqlite_where=sa.text(
-                "action IN ('member.noted', 'member.blocked', 'member.active')"
-            ),
+            sqlite_where=sa.text("action IN ('member.noted', 'member.blocked', 'member.active')"),
             postgresql_where=sa.text(
                 "action IN ('member.noted', 'member.blocked', 'member.active')"
             ),
