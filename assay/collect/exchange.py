@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from assay.collect.uploads import received, shown_name
 from assay.errors import ConfigError
-from assay.store import exporting, incoming
+from assay.store import exporting, incoming, rows_out
 from assay.store.importing import Imported
 from assay.store.records import Purpose
 from assay.store.store import PreferenceStore
@@ -40,7 +40,7 @@ def formats_in() -> tuple[str, ...]:
 
 def formats_out() -> tuple[str, ...]:
     """Names of the formats that can be taken out."""
-    return tuple(exporting.FORMATS)
+    return tuple(rows_out.FORMATS)
 
 
 def take_in(

@@ -31,7 +31,7 @@ from assay.store import people, webhooks
 from assay.store.importing import ImportBusyError
 from assay.store.records import Judged, Kind, ProjectSettings, Purpose, Rubric
 from assay.store.store import PreferenceStore, Project
-from assay.types import Figure
+from assay.types import Figure, json_number
 
 if TYPE_CHECKING:
     from assay.data.audit.figures import Undefined
@@ -387,7 +387,10 @@ def read_agreement(request: Request, project_id: Id) -> b.AgreementOut:
 
 def _figure(found: Figure | Undefined) -> b.FigureOut:
     if isinstance(found, Figure):
-        return b.FigureOut(**found.to_dict())
+        return b.FigureOut(
+            value=json_number(found.value), low=json_number(found.low),
+            high=json_number(found.high), n=found.n,
+        )  # fmt: skip
     return b.FigureOut(undefined=found.why)
 
 
