@@ -56,7 +56,7 @@ def drift(quality: Quality, words: Words) -> Markup | None:
     if not lines or len(quality.periods) < 2:
         return None
     svg = line_chart(
-        str(words("review.drift")), list(range(len(quality.periods))), lines,
+        str(words("review.drift")), [float(i) for i in range(len(quality.periods))], lines,
         _labels(quality.periods), str(words("review.week" if quality.by_week else "review.day")),
         names={style: named[style][0] for style in lines},
     )  # fmt: skip

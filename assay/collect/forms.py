@@ -159,14 +159,14 @@ def rubric_from(form: Form) -> tuple[Rubric | None, RubricForm]:
     errors = {}
     for name, value in values.items():
         try:
-            Rubric(**{name: value})  # type: ignore[arg-type]
+            Rubric.from_dict({name: value})
         except ConfigError as error:
             errors[name] = str(error)
     typed = replace(typed, dimensions=checked, errors=errors)
     if errors or any(one.error for one in checked):
         return None, typed
     flags = {"acceptability": typed.acceptability, "ranking_ties": typed.ranking_ties}
-    return Rubric(**values, **flags), typed  # type: ignore[arg-type]
+    return Rubric.from_dict({**values, **flags}), typed
 
 
 def _typed_dimensions(form: Form) -> list[DimensionForm]:
@@ -200,9 +200,9 @@ def _dimension(typed: DimensionForm) -> Dimension:
         points = int(typed.points or "5")
     except ValueError:
         raise ConfigError(f"Points must be 2 to 10, not {typed.points[:60]!r}.") from None
-    return Dimension(
-        name=typed.name, question=typed.question, scale=typed.scale,  # type: ignore[arg-type]
-        points=points, anchors=anchors, required=typed.required,
+    return Dimension.from_dict(
+        {"name": typed.name, "question": typed.question, "scale": typed.scale, "points": points,
+         "anchors": anchors, "required": typed.required}
     )  # fmt: skip
 
 

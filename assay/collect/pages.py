@@ -42,7 +42,7 @@ def _date(milliseconds: int | None) -> Markup:
     )
 
 
-def _duration(milliseconds: float | None) -> str:
+def _duration(milliseconds: int | float | None) -> str:
     """Minutes and seconds."""
     if milliseconds is None:
         return "–"

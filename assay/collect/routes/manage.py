@@ -79,7 +79,7 @@ def _new_parts(
     for name in ("question", "preset", "rationale"):
         value = asked if name == "question" else typed.get(name, "")
         try:
-            Rubric(**{name: value})  # type: ignore[arg-type]
+            Rubric.from_dict({name: value})
         except ConfigError as error:
             errors[name] = str(error)
     if not errors:

@@ -15,17 +15,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-from fastapi import Depends, Form, Request, UploadFile
+from fastapi import Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from markupsafe import Markup
 
 from assay.collect import answer_forms, charts
 from assay.collect.answer_forms import LABELS, described
+from assay.collect.asked import Form as Upload
+from assay.collect.asked import file_of
 from assay.collect.figures import figures_of
 from assay.collect.pages import Words, page, words_for
 from assay.collect.quality import Dispute, Person, Quality, missing
 from assay.collect.routing import Policy, RefusedError, Route, Viewer
-from assay.errors import DataError, StoreError
+from assay.errors import ConfigError, DataError, StoreError
 from assay.store import people, priority, review
 from assay.store import quality as counted
 from assay.store.answers import AnswerError
@@ -348,9 +350,12 @@ def open_comparisons(request: Request, project_id: str) -> Response:
     )  # fmt: skip
 
 
-def set_order(request: Request, project_id: str, file: UploadFile) -> Response:
+def set_order(request: Request, project_id: str, form: Upload) -> Response:
     """Give comparisons out in the order of a file that ``assay select`` wrote."""
     _project(request, project_id)
+    file = file_of(form, "file")
+    if file is None:
+        raise ConfigError("Choose the file that assay select wrote.")
     with TemporaryDirectory() as folder:
         path = Path(folder) / "chosen.jsonl"
         with path.open("wb") as target:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
+from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.concurrency import run_in_threadpool
 
@@ -88,7 +89,7 @@ def _page(
         )  # fmt: skip
     done = store.read(tasks.own_count, project.id, viewer.id)
     return page(
-        request, "work.html", status, project=project, task=task, reason=given.reason, said=said,
+        request, "work.html", status, project=project, task=Markup(task) if task else None, reason=given.reason, said=said,
         done=done, last=latest[0].id if latest else None, actions=ACTIONS,
         setup=_page_setup(request, project), project_id=project.id,
     )  # fmt: skip
@@ -159,6 +160,8 @@ def _act(request: Request, project_id: str, fields: tasks.Fields) -> Response:
     if action == "undo":
         return _undone(request, project_id, one("last"), where)
     comparison_id = one("comparison_id")
+    if not comparison_id:
+        raise RefusedError(422, "invalid", "The form names no comparison; load the page again.")
     held = _opened(request, comparison_id)
     if held.project_id != project_id:
         raise _not_found()
@@ -209,7 +212,7 @@ def _submitted(
                      judgment_id=judgment_id)  # fmt: skip
     if held.feedback:
         said = _feedback(request, held, outcome)
-        return page(request, "work_feedback_page.html", project=project, feedback=said,
+        return page(request, "work_feedback_page.html", project=project, feedback=Markup(said),
                     project_id=project.id)  # fmt: skip
     said = "surplus" if outcome.surplus and not outcome.is_repeat else "saved"
     return RedirectResponse(f"/projects/{project.id}/work?said={said}", 303)
