@@ -661,7 +661,7 @@ def test_every_answer_has_our_headers_errors_too(tmp_path):
 
 
 INLINE = re.compile(
-    r"<script(?![^>]*\bsrc=)[^>]*>|<style|\sstyle=|\son\w+=|javascript:|\|\s*safe\b"
+    r"<script(?![^>]*(?:\bsrc=|application/json))[^>]*>|<style|\sstyle=|\son\w+=|javascript:|\|\s*safe\b"
 )
 
 

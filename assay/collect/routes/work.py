@@ -89,7 +89,8 @@ def _page(
         )  # fmt: skip
     done = store.read(tasks.own_count, project.id, viewer.id)
     return page(
-        request, "work.html", status, project=project, task=Markup(task) if task else None, reason=given.reason, said=said,
+        request, "work.html", status, project=project, task=Markup(task) if task else None,
+        reason=given.reason, said=said,
         done=done, last=latest[0].id if latest else None, actions=ACTIONS,
         setup=_page_setup(request, project), project_id=project.id,
     )  # fmt: skip
