@@ -209,7 +209,7 @@ MODES = [(name, per) for name in FORMATS for per in ("judgment", "comparison")
 
 @pytest.mark.medium
 @given(found=st.lists(st.one_of(comparisons(), solutions()), min_size=1, max_size=4))
-@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_format_comes_back_as_it_went(found, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trips")
     with PreferenceStore.open(":memory:") as store:
@@ -227,7 +227,7 @@ def test_every_format_comes_back_as_it_went(found, tmp_path_factory):
 @pytest.mark.medium
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".json", ".parquet"])
 @given(found=st.lists(st.one_of(comparisons(), solutions()), min_size=1, max_size=3))
-@settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_own_form_is_lossless_in_every_kind_of_file(suffix, found, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trips")
     with PreferenceStore.open(":memory:") as store:
@@ -241,7 +241,7 @@ def test_the_own_form_is_lossless_in_every_kind_of_file(suffix, found, tmp_path_
 
 @pytest.mark.medium
 @given(found=st.lists(comparisons(), min_size=1, max_size=3))
-@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_table_comes_back_as_it_went(found, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trips")
     with PreferenceStore.open(":memory:") as store:
