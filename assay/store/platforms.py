@@ -228,13 +228,13 @@ def _argilla_judgment(
     if key is None:
         return None
     more = {k: v for k, v in values.items() if k != key}
-    if key == "ranking":
-        more["kind"] = "ranking"
     if "rationale" not in more:
         said = next((v for k, v in more.items() if isinstance(v, str) and k not in ("strength",)
                      and not k.startswith("acceptability") and k not in
                      ("display-order", "submitted")), None)  # fmt: skip
         more["rationale"] = said
+    if key == "ranking":
+        more["kind"] = "ranking"
     order = _numbers(more.get("display-order"), len(sides))
     return NewJudgment(
         _answer(values[key], sides, more, order),

@@ -202,7 +202,7 @@ def _pair() -> Callable[..., NewComparison]:
     return pair
 
 
-def until(what: Callable[[], bool], page: Any, seconds: float = 30) -> None:
+def until(what: Callable[[], bool], page: Any, seconds: float = 90) -> None:
     """Wait for something outside the page, while the page goes on."""
     end = time.monotonic() + seconds
     while not what():
