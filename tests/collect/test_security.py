@@ -147,7 +147,7 @@ GOOD = {"role": "annotator", "state": "active", "overlap": "1", "place": "1", "p
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine in a thread of its own: a browser test before may have left a loop in ours."""
+    """Run a coroutine in a thread of its own: a browser test may have left a loop in ours."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
 
