@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, update
 
@@ -94,6 +94,11 @@ texts = st.one_of(
          'a,b;"c"', "\r\nx", "```py\nx\n```"]
     ),
 )  # fmt: skip
+TRIPS = settings(
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # every trial is a store of its own
+    suppress_health_check=[HealthCheck.too_slow],
+)
 times = st.integers(0, 4_000_000_000_000)
 
 
@@ -213,7 +218,7 @@ MODES = [(name, per) for name in FORMATS for per in ("judgment", "comparison")
 )
 @pytest.mark.medium
 @given(found=st.lists(st.one_of(comparisons(), solutions()), min_size=1, max_size=4))
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(TRIPS, max_examples=6)
 def test_every_format_comes_back_as_it_went(found, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trips")
     with PreferenceStore.open(":memory:") as store:
@@ -231,7 +236,7 @@ def test_every_format_comes_back_as_it_went(found, tmp_path_factory):
 @pytest.mark.medium
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".json", ".parquet"])
 @given(found=st.lists(st.one_of(comparisons(), solutions()), min_size=1, max_size=3))
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(TRIPS, max_examples=4)
 def test_the_own_form_is_lossless_in_every_kind_of_file(suffix, found, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trips")
     with PreferenceStore.open(":memory:") as store:
@@ -249,7 +254,7 @@ def test_the_own_form_is_lossless_in_every_kind_of_file(suffix, found, tmp_path_
 )
 @pytest.mark.medium
 @given(found=st.lists(comparisons(), min_size=1, max_size=3))
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(TRIPS, max_examples=6)
 def test_the_table_comes_back_as_it_went(found, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trips")
     with PreferenceStore.open(":memory:") as store:
