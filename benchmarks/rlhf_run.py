@@ -66,6 +66,8 @@ class Settings(Recorded):
     """Seed of everything."""
     threads: int = cores()
     """CPU threads. Default: all cores."""
+    name: str = "rlhf_run"
+    """Name of the record."""
     keep: Path | None = None
     """Directory of the runs. Default: a temporary one."""
 
@@ -80,7 +82,7 @@ def run(settings: Settings) -> None:
         accuracies = {name: reward_model(settings, work, name) for name in ("proxy", "audit")}
         runs = {method: policy_run(settings, work, method) for method in settings.methods}
     print(shown(runs))
-    write_record("rlhf_run", settings, {"reward_models": accuracies, "runs": runs})
+    write_record(settings.name, settings, {"reward_models": accuracies, "runs": runs})
 
 
 def prepare(settings: Settings, data: Path, work: Path) -> None:
