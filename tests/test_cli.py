@@ -143,7 +143,7 @@ def test_a_key_the_verb_does_not_know_exits_2(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "a verb is wanted first, one of quickstart, audit, train reward,"),
+        ([], "a verb is wanted first, one of quickstart, audit, collect, train reward,"),
         (["--json"], "a verb is wanted first"),
         (["train"], "'train' is not a verb; did you mean 'train reward'?"),
         (["train", "rewrd", "x"], "'train rewrd' is not a verb; did you mean 'train reward'?"),
