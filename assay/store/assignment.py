@@ -1037,7 +1037,19 @@ def set_places(
     for place in places.values():
         if not math.isfinite(place):
             raise DataError(f"A place must be a number, not {place}.")
-    for ids in _batches(_checked_ids(connection, project_id, list(places))):
+    _checked_ids(connection, project_id, list(places))
+    move(connection, project_id, places)
+    record_event(connection, "comparisons.placed", actor_id=actor_id, project_id=project_id,
+                 detail={"count": len(places)})  # fmt: skip
+
+
+def move(connection: Connection, project_id: str, places: Mapping[str, float]) -> None:
+    """Put comparisons and their slots at new places, unchecked and unrecorded.
+
+    Annotators go on from the last place they took; now the next may lie before it, so everybody
+    begins at the front again.
+    """
+    for ids in _batches(sorted(places)):
         rows = [{"at_id": i, "at_place": float(places[i])} for i in ids]
         for table, key in ((t.comparisons, t.comparisons.c.id), (t.slots, t.slots.c.comparison_id)):
             change = update(table).where(key == bindparam("at_id"))
@@ -1045,8 +1057,6 @@ def set_places(
     connection.execute(
         update(t.memberships).where(t.memberships.c.project_id == project_id).values(cursor=0.0)
     )
-    record_event(connection, "comparisons.placed", actor_id=actor_id, project_id=project_id,
-                 detail={"count": len(places)})  # fmt: skip
 
 
 def _checked_ids(connection: Connection, project_id: str, ids: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from assay.errors import ConfigError, StoreError
 from assay.store import tables as t
+from assay.store.assignment import move
 from assay.store.events import record_event
 
 MOST_OVERLAP = 100
@@ -82,12 +83,7 @@ def set_place(
     if not (math.isfinite(place) and abs(place) <= 1e12):
         raise ConfigError(f"place must be a number from -1e12 to 1e12, not {place}.")
     row = _comparison(connection, project_id, comparison_id)
-    _set(connection, row.id, place=place)
-    connection.execute(update(t.slots).where(t.slots.c.comparison_id == row.id).values(place=place))
-    # annotators go on from the last place they took; now the next may lie before it
-    connection.execute(
-        update(t.memberships).where(t.memberships.c.project_id == project_id).values(cursor=0.0)
-    )
+    move(connection, project_id, {row.id: place})
     record_event(connection, "comparison.changed", row.id, actor_id=actor_id,
                  project_id=project_id, detail={"place": place})  # fmt: skip
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select
 
 from assay.errors import DataError, StoreError
 from assay.formats.files import read_rows
 from assay.store import tables as t
+from assay.store.assignment import move
 from assay.store.events import record_event
 from assay.store.store import PreferenceStore
 
@@ -60,7 +61,9 @@ def _prioritise(
     is_open = set(open_ones)
     ahead = [identity for identity in order if identity in is_open]
     rest = set(ahead)
-    _set_places(connection, project_id, [*ahead, *(i for i in open_ones if i not in rest)])
+    # from 1, so that what is imported later, by its number, comes after
+    turns = enumerate([*ahead, *(i for i in open_ones if i not in rest)], start=1)
+    move(connection, project_id, {identity: float(turn) for turn, identity in turns})
     record_event(
         connection, "work.ordered", project_id, actor_id=actor_id, project_id=project_id,
         detail={"comparisons": len(ahead)},
@@ -74,20 +77,6 @@ def _open(project_id: str) -> tuple[Any, ...]:
         c.project_id == project_id, c.is_published, c.purpose == "work", ~c.is_withdrawn,
         c.filled < c.overlap,
     )  # fmt: skip
-
-
-def _set_places(connection: Connection, project_id: str, order: Sequence[str]) -> None:
-    """Number the places from 1, so that what is imported later, by its number, comes after."""
-    rows = [{"at_id": i, "at_place": float(place)} for place, i in enumerate(order, start=1)]
-    if rows:
-        for table, key in (
-            (t.comparisons, t.comparisons.c.id), (t.slots, t.slots.c.comparison_id),
-        ):  # fmt: skip
-            change = update(table).where(key == bindparam("at_id"))
-            connection.execute(change.values(place=bindparam("at_place")), rows)
-    connection.execute(
-        update(t.memberships).where(t.memberships.c.project_id == project_id).values(cursor=0.0)
-    )
 
 
 def open_rows(connection: Connection, project_id: str) -> Iterator[dict[str, Any]]:
