@@ -51,6 +51,18 @@ def main(run: Callable[[Any], None], settings: type) -> None:
         sys.exit(error.exit_code)
 
 
+def databases(folder: Path, postgres: str | None) -> dict[str, str]:
+    """What a store's benchmark runs on: a new SQLite file, and PostgreSQL where its URL is known.
+
+    Args:
+        postgres: The URL. Default: ASSAY_POSTGRES.
+    """
+    urls = {"SQLite": str(folder / "prefs.db")}
+    if url := postgres or os.environ.get("ASSAY_POSTGRES"):
+        urls["PostgreSQL"] = url
+    return urls
+
+
 def cores() -> int:
     """Processor cores this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -13,7 +13,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import Recorded, answer, is_worker, main, run_worker, spread, table, write_record
+from common import (
+    Recorded,
+    answer,
+    databases,
+    is_worker,
+    main,
+    run_worker,
+    spread,
+    table,
+    write_record,
+)
 
 LIMITS = {"seconds": 60.0, "peak_mb": 400.0, "list_ms": 300.0}
 
@@ -36,11 +46,7 @@ def run(settings: Settings) -> None:
     """Import into every database, print the tables and write the record."""
     results: dict[str, Any] = {}
     with TemporaryDirectory() as folder:
-        urls = {"SQLite": str(Path(folder) / "prefs.db")}
-        postgres = settings.postgres or os.environ.get("ASSAY_POSTGRES")
-        if postgres:
-            urls["PostgreSQL"] = postgres
-        for name, url in urls.items():
+        for name, url in databases(Path(folder), settings.postgres).items():
             job = {"url": url, "comparisons": settings.comparisons, "overlap": settings.overlap,
                    "judged": settings.judged, "repeats": settings.repeats}  # fmt: skip
             before = os.getloadavg()[0]

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import Recorded, main, table, write_record
+from common import Recorded, databases, main, table, write_record
 from sqlalchemy import func, select
 
 from assay.store import tables as t
@@ -70,11 +70,7 @@ def run(settings: Settings) -> None:
     """Run every load on every database, print the table and write the record."""
     results: dict[str, Any] = {}
     with TemporaryDirectory() as folder:
-        urls = {"SQLite": str(Path(folder) / "prefs.db")}
-        postgres = settings.postgres or os.environ.get("ASSAY_POSTGRES")
-        if postgres:
-            urls["PostgreSQL"] = postgres
-        for name, url in urls.items():
+        for name, url in databases(Path(folder), settings.postgres).items():
             with PreferenceStore.open(url) as store:
                 results[name] = load(store, settings, settings.comparisons, settings.think_seconds)
                 if settings.flat_out:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy import Connection, Row, Select, func, select
 
 from assay.store import tables as t
+from assay.store.comparisons import State
 from assay.store.events import Event
 from assay.store.people import Annotator, Member, _annotator
 from assay.store.records import Judged, Kind, Purpose, Role
 from assay.types import Messages, as_messages
 
 T = TypeVar("T")
-State = Literal["open", "done", "withdrawn"]
 PAGE = 50
 EXCERPT = 140
 

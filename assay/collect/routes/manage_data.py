@@ -19,8 +19,9 @@ from assay.collect.webhooks import checked_url
 from assay.errors import AssayError, ConfigError, StoreError, StoreFullError, StoreUnavailableError
 from assay.store import changing, listing, webhooks
 from assay.store import comparisons as stored
+from assay.store.comparisons import State
 from assay.store.events import verify_chain
-from assay.store.listing import Filter, State
+from assay.store.listing import Filter
 from assay.store.records import Purpose
 from assay.store.tables import PURPOSES
 
