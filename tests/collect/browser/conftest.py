@@ -113,7 +113,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     found.store.close()
 
 
-@pytest.fixture(scope="session")
+# of the folder and no longer: while playwright runs, so does its event loop, in this very thread
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("there is no chromium here")
