@@ -115,7 +115,7 @@ class LocalJudge:
 
 
 def answer_of(logprobs: NDArray[np.float64], question: Question, prompt_tokens: int) -> Answer:
-    """Log-probabilities of the options, (O,), as an answer: normalised, and what they had in all."""
+    """Log-probabilities of the options, (O,), normalised, and how much they had in all."""
     highest = float(logprobs.max())
     shares = np.exp(logprobs - highest)
     mass = float(np.exp(highest) * shares.sum())
