@@ -1,4 +1,4 @@
-"""Values kept in an SQLite file, each under a digest of all that decides it: nothing is done twice."""
+"""Values kept in an SQLite file under a digest of what decides them: nothing is done twice."""
 
 from __future__ import annotations
 

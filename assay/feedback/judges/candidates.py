@@ -1,4 +1,4 @@
-"""Rows to judge: candidates that nobody has judged, or preferences, whose labels judge the judge."""
+"""Rows to judge: candidates without labels, or preferences, whose labels judge the judge."""
 
 from __future__ import annotations
 
