@@ -578,7 +578,7 @@ InconsistentPairs = Literal["keep", "drop"]
 
 @dataclass(frozen=True, kw_only=True)
 class Judge(EndpointSettings):
-    """Judge responses by a language model: soft labels in both orders, and how good the judge is."""
+    """Judge responses by a language model, in both orders; and see how good the judge is."""
 
     files: tuple[str, ...] = field(metadata={"positional": True})
     """Rows with prompt and responses, as assay generate writes them, or preferences of any format,
@@ -610,7 +610,7 @@ class Judge(EndpointSettings):
     rationale: bool = False
     """An endpoint gives its reasons before the verdict."""
     samples: int = 1
-    """An endpoint without log-probabilities: answers to each question; their shares are the label."""
+    """An endpoint without log-probabilities: answers to each question, whose shares are the label."""
     temperature: float = 0.0
     """An endpoint's, above 0 for several samples."""
     max_tokens: int = 512

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from assay.errors import ConfigError
 from assay.feedback.client import AsyncClient
+from assay.feedback.estimates import Request
 from assay.feedback.flow import each
 from assay.feedback.http import EndpointError
 from assay.feedback.judges.records import Answer, Means, Question, Said, failed
@@ -283,6 +284,19 @@ class EndpointJudge:
             if error.is_gone:
                 raise
             return None
+
+
+def planned_requests(questions: Iterable[Question], asking: Asking) -> Iterator[Request]:
+    """What questions take at most, before it is known what the endpoint can do.
+
+    The longest answers are reckoned with, unless log-probabilities alone may be used.
+    """
+    room = SHORT if asking.means == "log-probabilities" else asking.max_tokens
+    for question in questions:
+        for sample in range(asking.samples):
+            number = question.stream * asking.samples + sample
+            settings = {"max_tokens": room, "temperature": asking.temperature, "sample": number}
+            yield question.messages, settings | {"seed": asking.seed + number}
 
 
 def _means(asking: Asking, abilities: Abilities) -> Means:

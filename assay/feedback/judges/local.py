@@ -78,9 +78,8 @@ class LocalJudge:
         logprobs = self._logprobs(tokens)
         for at, question in enumerate(questions):
             if answers[at] is None:
-                own = [i for i, owner in enumerate(owners) if owner == at]
-                count = len(tokens[own[0]].ids) if own else 0
-                answers[at] = answer_of(logprobs[own], question, count)
+                mine = [i for i, owner in enumerate(owners) if owner == at]
+                answers[at] = answer_of(logprobs[mine], question, len(tokens[mine[0]].ids))
         return [answer for answer in answers if answer is not None]
 
     def _tokens(self, question: Question) -> list[Tokens]:

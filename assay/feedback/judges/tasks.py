@@ -198,9 +198,9 @@ class RatingTask:
         by_dimension = [answers[i * count : (i + 1) * count] for i in range(len(names))]
         ratings = tuple(
             {
-                name: rating_of(said[i].probabilities)
+                name: rating_of(p)
                 for name, said in zip(names, by_dimension, strict=True)
-                if said[i].probabilities is not None
+                if (p := said[i].probabilities) is not None
             }
             for i in range(count)
         )
