@@ -38,7 +38,11 @@ BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 LARGEST_REPLY = 64 * 2**20
 """Most bytes of a reply that are read."""
-CONNECTIONS = httpx2.Limits(max_connections=1024, max_keepalive_connections=256)
+POOLS = 8
+"""The library looks through all of a pool's connections twice for a request: some small pools cost
+less than a large one."""
+CONNECTIONS = httpx2.Limits(max_connections=128, max_keepalive_connections=32)
+"""Of each pool."""
 REACH_ADVICE = "if it is yours, say so with reach 'loopback' (this machine) or 'private' (any)"
 _TRANSIENT = frozenset({408, 409, 425, 429})
 _MAY_COST = frozenset({408, 499, 502, 504, 524})
@@ -439,15 +443,18 @@ class _Wire:
             self._headers["Authorization"] = f"Bearer {key}"
         self._path = parts.path.rstrip("/")
         self._proxy = None if connection.reach == "public" else _proxy_for(connection.base_url)
-        self._http: httpx2.AsyncClient | None = None
+        self._pools: list[httpx2.AsyncClient] = []
+        self._posted = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resolving = asyncio.Lock()
         self._target: Target | None = None
+        self._urls: dict[tuple[str, str], httpx2.URL] = {}
 
     async def aclose(self) -> None:
-        http, self._http = self._http, None
-        if http is not None and self._loop is asyncio.get_running_loop():
-            await http.aclose()
+        pools, self._pools = self._pools, []
+        if self._loop is asyncio.get_running_loop():
+            for http in pools:
+                await http.aclose()
 
     async def post(self, route: str, body: bytes) -> tuple[int, httpx2.Headers, bytes]:
         """Status, headers and body of the reply; addresses are tried until one connects."""
@@ -459,18 +466,29 @@ class _Wire:
         by_name = {"sni_hostname": target.host}
         choices = (target.address, *target.others)
         for address in choices:
-            host = f"[{address}]" if ":" in address else address
-            url = f"{target.scheme}://{host}:{target.port}{self._path}{route}"
             try:
-                return await self._post(http, url, body, by_name)
+                return await self._post(http, self._url(target, address, route), body, by_name)
             except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 if address == choices[-1]:
                     self._target = None  # it may have moved: resolved, and checked, anew
                     raise
         raise AssertionError
 
+    def _url(self, target: Target, address: str, route: str) -> httpx2.URL:
+        """A route at one address, parsed once: that takes a tenth of a request's time."""
+        name = (address, route)
+        if name not in self._urls:
+            host = f"[{address}]" if ":" in address else address
+            place = f"{target.scheme}://{host}:{target.port}{self._path}{route}"
+            self._urls[name] = httpx2.URL(place)
+        return self._urls[name]
+
     async def _post(
-        self, http: httpx2.AsyncClient, url: str, body: bytes, extensions: dict[str, Any]
+        self,
+        http: httpx2.AsyncClient,
+        url: httpx2.URL | str,
+        body: bytes,
+        extensions: dict[str, Any],
     ) -> tuple[int, httpx2.Headers, bytes]:
         content = bytearray()
         async with http.stream(
@@ -493,19 +511,25 @@ class _Wire:
         return self._target
 
     def _opened(self) -> httpx2.AsyncClient:
+        """The next pool in turn."""
         loop = asyncio.get_running_loop()
-        if self._http is None or self._loop is not loop:
+        if not self._pools or self._loop is not loop:
             self._loop, self._resolving = loop, asyncio.Lock()
-            self._http = httpx2.AsyncClient(
-                timeout=self._connection.timeout_seconds,
-                follow_redirects=False,
-                limits=CONNECTIONS,
-                # a proxy was chosen by the host's name; the address would be chosen by another rule
-                trust_env=False,
-                proxy=self._proxy,
-                verify=self._verify or _certificates(self._connection.base_url),
-            )
-        return self._http
+            verify = self._verify or _certificates(self._connection.base_url)
+            self._pools = [self._pool(verify) for _ in range(POOLS)]
+        self._posted += 1
+        return self._pools[self._posted % POOLS]
+
+    def _pool(self, verify: Any) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(
+            timeout=self._connection.timeout_seconds,
+            follow_redirects=False,
+            limits=CONNECTIONS,
+            # a proxy was chosen by the host's name; the address would be chosen by another rule
+            trust_env=False,
+            proxy=self._proxy,
+            verify=verify,
+        )
 
 
 class JsonClient:
