@@ -538,6 +538,12 @@ class EndpointSettings:
     """Most requests a minute. Default: as many as it takes."""
     tokens_per_minute: float | None = None
     """Most tokens a minute. Default: as many as it takes."""
+    timeout_seconds: float = 120.0
+    """Longest wait for a connection, or for the next bytes of a reply."""
+    deadline_seconds: float = 600.0
+    """Longest time for one request, retries and waits included."""
+    retries: int = 5
+    """Further tries after errors that may pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -610,7 +616,7 @@ class Judge(EndpointSettings):
     rationale: bool = False
     """An endpoint gives its reasons before the verdict."""
     samples: int = 1
-    """An endpoint without log-probabilities: answers to each question, whose shares are the label."""
+    """An endpoint without log-probabilities: answers to a question, whose shares are the label."""
     temperature: float = 0.0
     """An endpoint's, above 0 for several samples."""
     max_tokens: int = 512

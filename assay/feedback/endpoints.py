@@ -28,6 +28,9 @@ def endpoint_of(settings: EndpointSettings) -> Endpoint:
         response_price=settings.response_price,
         requests_per_minute=settings.requests_per_minute,
         tokens_per_minute=settings.tokens_per_minute,
+        timeout_seconds=settings.timeout_seconds,
+        deadline_seconds=settings.deadline_seconds,
+        retries=settings.retries,
         reach="private" if settings.allow_private else "loopback",
     )
     endpoint.check()
@@ -45,5 +48,14 @@ def client_of(settings: EndpointSettings, cache: Path | None) -> AsyncClient:
     """
     endpoint = endpoint_of(settings)
     budget = None if settings.max_cost is None else Budget(settings.max_cost)
-    kept = None if cache is None else ReplyCache(cache)
-    return AsyncClient(endpoint, cache=kept, budget=budget)
+    client = AsyncClient(endpoint, budget=budget)
+    # last, so that settings that cannot work leave no file behind
+    client.cache = None if cache is None else ReplyCache(cache)
+    return client
+
+
+def close(client: AsyncClient) -> None:
+    """Close the connections and the file of replies."""
+    client.close()
+    if client.cache is not None:
+        client.cache.close()

@@ -12,7 +12,7 @@ from typing import Any
 from assay.configs import Judge as JudgeConfig
 from assay.errors import ConfigError, DataError, TrainingError
 from assay.feedback.client import AsyncClient
-from assay.feedback.endpoints import client_of, endpoint_of
+from assay.feedback.endpoints import client_of, close, endpoint_of
 from assay.feedback.estimates import estimate
 from assay.feedback.judges.candidates import read_candidates
 from assay.feedback.judges.endpoint import Asking, EndpointJudge, planned_requests
@@ -196,9 +196,10 @@ def answers_of(out: Path) -> Path:
 def _judge(config: JudgeConfig, stack: ExitStack) -> tuple[Judge, AsyncClient | None]:
     """Who answers; closed with the stack."""
     if config.judge is None:
+        asking = _asking(config)
         client = client_of(config, answers_of(config.out))
-        stack.callback(client.close)
-        return EndpointJudge(client, _asking(config), in_flight=config.in_flight), client
+        stack.callback(close, client)
+        return EndpointJudge(client, asking, in_flight=config.in_flight), client
     import torch
 
     from assay.feedback.judges.local import LocalJudge

@@ -13,7 +13,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class Judged:
     aspects: Mapping[str, tuple[PairJudgment, ...]] | None = None
 
 
+@runtime_checkable
 class Task(Protocol):
     """What is asked of a comparison."""
 
