@@ -252,7 +252,7 @@ class AsyncJsonClient:
             found = await self._tried(route, body, read, attempt)
         except EndpointError as error:
             if self._breaker:
-                (self._breaker.failed if error.is_gone else self._breaker.succeeded)()
+                self._told(self._breaker, error)
             raise
         except BaseException:
             if self._breaker:
@@ -261,6 +261,16 @@ class AsyncJsonClient:
         if self._breaker:
             self._breaker.succeeded()
         return found
+
+    @staticmethod
+    def _told(breaker: Breaker, error: EndpointError) -> None:
+        """What a failure says of the server; want of money says nothing of it."""
+        if error.kind == "refused_budget":
+            breaker.abandoned()
+        elif error.is_gone:
+            breaker.failed()
+        else:
+            breaker.succeeded()
 
     def error(
         self,
