@@ -101,7 +101,9 @@ def place_of(address: Address) -> Place:
         return "private"  # a public host behind the network's own translator
     if address.is_reserved:
         return "never"
-    return "private" if address.is_private or not address.is_global else "public"
+    is_site_local = isinstance(address, ipaddress.IPv6Address) and address.is_site_local
+    is_near = is_site_local or address.is_private or not address.is_global
+    return "private" if is_near else "public"
 
 
 def _carried(address: Address) -> list[Address]:

@@ -251,8 +251,7 @@ class AsyncJsonClient:
         try:
             found = await self._tried(route, body, read, attempt)
         except EndpointError as error:
-            if self._breaker:
-                self._told(self._breaker, error)
+            self._tell(error)
             raise
         except BaseException:
             if self._breaker:
@@ -261,16 +260,6 @@ class AsyncJsonClient:
         if self._breaker:
             self._breaker.succeeded()
         return found
-
-    @staticmethod
-    def _told(breaker: Breaker, error: EndpointError) -> None:
-        """What a failure says of the server; want of money says nothing of it."""
-        if error.kind == "refused_budget":
-            breaker.abandoned()
-        elif error.is_gone:
-            breaker.failed()
-        else:
-            breaker.succeeded()
 
     def error(
         self,
@@ -293,6 +282,17 @@ class AsyncJsonClient:
             may_cost=may_cost,
             wait_seconds=wait_seconds,
         )
+
+    def _tell(self, error: EndpointError) -> None:
+        """Tell the breaker what a failure says of the server; one that was not asked, nothing."""
+        if self._breaker is None:
+            return
+        if error.kind == "refused_budget":
+            self._breaker.abandoned()
+        elif error.is_gone:
+            self._breaker.failed()
+        else:
+            self._breaker.succeeded()
 
     def _refuse_if_open(self) -> None:
         left = self._breaker.refused_seconds() if self._breaker else None
