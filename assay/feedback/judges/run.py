@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ from assay.feedback.judges.kept import KeptJudge
 from assay.feedback.judges.packs import load_pack
 from assay.feedback.judges.pairs import OUTCOMES, USABLE
 from assay.feedback.judges.questions import Questioner
-from assay.feedback.judges.records import Answer, Judge, Question
+from assay.feedback.judges.records import Judge, Question
 from assay.feedback.judges.rows import judged_row
 from assay.feedback.judges.tasks import (
     ChecklistTask,
@@ -29,10 +29,10 @@ from assay.feedback.judges.tasks import (
     PairTask,
     RatingTask,
     Task,
+    judged_stream,
 )
 from assay.formats.files import check_writable, is_same_file, read_rows, write_rows
 from assay.formats.tally import Tally
-from assay.types import Comparison
 
 
 @dataclass(frozen=True)
@@ -209,27 +209,6 @@ def _judge(config: JudgeConfig, stack: ExitStack) -> tuple[Judge, AsyncClient | 
         torch.set_num_threads(config.threads)
     local = LocalJudge(Policy.load(config.judge), token_budget=config.token_budget)
     return KeptJudge(local, answers_of(config.out)), None
-
-
-def judged_stream(comparisons: Iterator[Comparison], task: Task, judge: Judge) -> Iterator[Judged]:
-    """Every comparison with what the judge holds of it, in order; memory does not grow."""
-    waiting: deque[tuple[Comparison, int]] = deque()
-
-    def questions() -> Iterator[Question]:
-        for comparison in comparisons:
-            asked = task.questions(comparison)
-            waiting.append((comparison, len(asked)))
-            yield from asked
-
-    said: list[Answer] = []
-    for answer in judge.read(questions()):
-        said.append(answer)
-        while waiting and len(said) >= waiting[0][1]:
-            comparison, count = waiting.popleft()
-            yield task.judged(comparison, said[:count])
-            del said[:count]
-    assert not waiting
-    assert not said
 
 
 def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | None) -> JudgedFile:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, Protocol, runtime_checkable
@@ -20,7 +21,7 @@ import numpy as np
 from assay.errors import ConfigError
 from assay.feedback.judges.pairs import PairJudgment, judged_pair
 from assay.feedback.judges.questions import Questioner
-from assay.feedback.judges.records import Answer, Question
+from assay.feedback.judges.records import Answer, Judge, Question
 from assay.formats.prompts import prompt_text
 from assay.types import Comparison, Messages
 
@@ -270,6 +271,27 @@ class ChecklistTask:
             for pair in combinations(range(count), 2)
         )
         return Judged(comparison, pairs, tuple(answers), tuple(ratings))
+
+
+def judged_stream(comparisons: Iterator[Comparison], task: Task, judge: Judge) -> Iterator[Judged]:
+    """Every comparison with what the judge holds of it, in order; memory does not grow."""
+    waiting: deque[tuple[Comparison, int]] = deque()
+
+    def questions() -> Iterator[Question]:
+        for comparison in comparisons:
+            asked = task.questions(comparison)
+            waiting.append((comparison, len(asked)))
+            yield from asked
+
+    said: list[Answer] = []
+    for answer in judge.read(questions()):
+        said.append(answer)
+        while waiting and len(said) >= waiting[0][1]:
+            comparison, count = waiting.popleft()
+            yield task.judged(comparison, said[:count])
+            del said[:count]
+    assert not waiting
+    assert not said
 
 
 def rating_of(probabilities: Sequence[float]) -> float:
