@@ -94,6 +94,7 @@ def _completer(
         base_url=str(config.endpoint),
         model=config.endpoint_model or "",
         key_variable=config.key_variable,
+        reach=config.endpoint_reach,
         prompt_price=config.prompt_price,
         response_price=config.response_price,
     )
