@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from assay.configs import Reach
 from assay.errors import ConfigError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Sequence[str]]
-Reach = Literal["public", "loopback", "private"]
-"""How near an address may be: only public ones, this machine too, or any network of ours too."""
 Place = Literal["public", "loopback", "private", "never"]
 
 _REACHED: dict[Reach, tuple[Place, ...]] = {

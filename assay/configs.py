@@ -65,6 +65,8 @@ Schedule = Literal["linear", "cosine", "constant"]
 PolicyMode = Literal["lora", "full"]
 Advantage = Literal["rloo", "grpo", "grpo-unscaled"]
 ValueInit = Literal["zero", "reward"]
+Reach = Literal["public", "loopback", "private"]
+"""How near an address may be: only public ones, this machine too, or any network of ours too."""
 OnBadRow = Literal["error", "skip"]
 
 TOKEN_BUDGET = 1536
@@ -522,8 +524,9 @@ class EndpointSettings:
     """Its name there."""
     key_variable: str | None = None
     """Environment variable that holds the endpoint's key. Default: none is sent."""
-    allow_private: bool = False
-    """Let the endpoint be in a private network; this machine's own addresses are let anyway."""
+    endpoint_reach: Reach = "loopback"
+    """How near the endpoint may be. loopback: on this machine, or public. private: in a private
+    network too. public: neither. Link-local and metadata addresses are always refused."""
     prompt_price: float | None = None
     """Price of a million prompt tokens."""
     cached_price: float | None = None

@@ -8,7 +8,8 @@ from typing import Any, get_args
 import pytest
 
 from assay import addresses
-from assay.addresses import AddressError, Reach, checked_target, checked_url, place_of
+from assay.addresses import AddressError, checked_target, checked_url, place_of
+from assay.configs import Reach
 from assay.errors import ConfigError
 
 GOOD = "93.184.216.34"

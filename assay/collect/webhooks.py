@@ -27,7 +27,8 @@ from dataclasses import asdict
 from urllib.parse import urlsplit
 
 from assay import addresses
-from assay.addresses import AddressError, Reach, Resolver, Target, resolved
+from assay.addresses import AddressError, Resolver, Target, resolved
+from assay.configs import Reach
 from assay.errors import AssayError
 from assay.store import webhooks as stored
 from assay.store.database import now_ms

@@ -31,7 +31,7 @@ def endpoint_of(settings: EndpointSettings) -> Endpoint:
         timeout_seconds=settings.timeout_seconds,
         deadline_seconds=settings.deadline_seconds,
         retries=settings.retries,
-        reach="private" if settings.allow_private else "loopback",
+        reach=settings.endpoint_reach,
     )
     endpoint.check()
     if settings.in_flight < 1:

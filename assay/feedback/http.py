@@ -25,8 +25,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from assay.addresses import Reach, Resolver, Target, UnknownHostError, checked_target, checked_url
+from assay.addresses import Resolver, Target, UnknownHostError, checked_target, checked_url
 from assay.addresses import resolved as system_resolver
+from assay.configs import Reach
 from assay.errors import AssayError, ConfigError
 from assay.feedback import loops
 from assay.feedback.limits import Breaker, Clock, Sleep

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from assay.addresses import Reach
+from assay.configs import Reach
 from assay.errors import ConfigError
 from assay.feedback.http import Answer, Connection, EndpointError, JsonClient
 from assay.formats.prompts import prompt_text

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -46,6 +47,8 @@ class FakeEndpoint:
         self.prompt_tokens = self.response_tokens = 0
         self.most_at_a_time = self.at_a_time = 0
         self.url = ""
+        self.port = 0
+        self.heads: list[str] = []
 
     def mood_of(self, prompt: str) -> str | None:
         """How to take this ask of a prompt."""
@@ -126,6 +129,7 @@ class _Connection(asyncio.Protocol):
         if len(rest) < size:
             return
         self.buffer = rest[size:]
+        self.endpoint.heads = [*self.endpoint.heads[-9:], head.decode("latin-1")]
         if head.startswith(b"GET"):
             self.write(200, json.dumps(self.endpoint.totals()).encode())
             return
@@ -194,10 +198,15 @@ _FAILURES: dict[str | None, tuple[int, bytes, tuple[str, ...]]] = {
 }
 
 
-async def _serve(endpoint: FakeEndpoint, ready: Any, ended: asyncio.Event) -> None:
+async def _serve(
+    endpoint: FakeEndpoint, ready: Any, ended: asyncio.Event, tls: ssl.SSLContext | None = None
+) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(endpoint), "127.0.0.1", 0, backlog=512)
-    endpoint.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    server = await loop.create_server(
+        lambda: _Connection(endpoint), "127.0.0.1", 0, backlog=512, ssl=tls
+    )
+    endpoint.port = server.sockets[0].getsockname()[1]
+    endpoint.url = f"http://127.0.0.1:{endpoint.port}/v1"
     ready()
     await ended.wait()
     server.close()
@@ -209,13 +218,13 @@ async def _serve(endpoint: FakeEndpoint, ready: Any, ended: asyncio.Event) -> No
 
 @contextmanager
 def fake_endpoint(
-    moods: Sequence[str] = (), latency_seconds: float = 0.0
+    moods: Sequence[str] = (), latency_seconds: float = 0.0, tls: ssl.SSLContext | None = None
 ) -> Iterator[FakeEndpoint]:
     """An endpoint in a thread for the block."""
     endpoint = FakeEndpoint(moods, latency_seconds)
     ready, ended, loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
     thread = threading.Thread(
-        target=lambda: loop.run_until_complete(_serve(endpoint, ready.set, ended)), daemon=True
+        target=lambda: loop.run_until_complete(_serve(endpoint, ready.set, ended, tls)), daemon=True
     )
     thread.start()
     assert ready.wait(10)

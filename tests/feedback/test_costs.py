@@ -149,6 +149,7 @@ def test_tokens_are_bounded_from_above() -> None:
     assert tokens_of(body).response_at_most is None
 
 
+@pytest.mark.medium
 def test_real_tokenisers_stay_below_the_bound(tiny_backbone: Any) -> None:
     from transformers import AutoTokenizer
 
