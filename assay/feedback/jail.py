@@ -60,57 +60,59 @@ _X86_64 = {
     "madvise": 28, "shmget": 29, "shmat": 30, "shmctl": 31, "dup": 32, "dup2": 33, "pause": 34,
     "nanosleep": 35, "getitimer": 36, "alarm": 37, "setitimer": 38, "getpid": 39, "socket": 41,
     "connect": 42, "accept": 43, "sendto": 44, "sendmsg": 46, "bind": 49, "listen": 50,
-    "socketpair": 53, "clone": 56, "fork": 57, "vfork": 58, "execve": 59, "exit": 60, "kill": 62,
-    "uname": 63, "semget": 64, "msgget": 68, "fcntl": 72, "truncate": 76, "ftruncate": 77,
-    "getdents": 78, "getcwd": 79, "rename": 82, "mkdir": 83, "rmdir": 84, "creat": 85, "link": 86,
-    "unlink": 87, "symlink": 88, "readlink": 89, "chmod": 90, "fchmod": 91, "chown": 92,
-    "fchown": 93, "lchown": 94, "umask": 95, "gettimeofday": 96, "getrlimit": 97, "getrusage": 98,
-    "sysinfo": 99, "times": 100, "ptrace": 101, "getuid": 102, "getgid": 104, "setuid": 105,
-    "setgid": 106, "geteuid": 107, "getegid": 108, "getppid": 110, "setreuid": 113,
-    "setregid": 114, "getgroups": 115, "setresuid": 117, "getresuid": 118, "setresgid": 119,
-    "getresgid": 120, "rt_sigpending": 127,
-    "rt_sigtimedwait": 128, "rt_sigqueueinfo": 129, "rt_sigsuspend": 130, "sigaltstack": 131,
-    "mknod": 133, "pivot_root": 155, "chroot": 161, "mount": 165, "umount2": 166, "swapon": 167,
-    "reboot": 169, "init_module": 175, "gettid": 186, "setxattr": 188, "tkill": 200, "time": 201,
-    "futex": 202, "sched_getaffinity": 204, "getdents64": 217, "set_tid_address": 218,
-    "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230, "exit_group": 231,
-    "tgkill": 234, "mq_open": 240, "add_key": 248, "request_key": 249, "keyctl": 250,
-    "openat": 257, "mkdirat": 258, "mknodat": 259, "fchownat": 260, "newfstatat": 262,
-    "unlinkat": 263, "renameat": 264, "linkat": 265, "symlinkat": 266, "readlinkat": 267,
-    "fchmodat": 268, "faccessat": 269, "pselect6": 270, "ppoll": 271, "unshare": 272,
-    "set_robust_list": 273, "get_robust_list": 274, "utimensat": 280, "dup3": 292, "pipe2": 293,
-    "rt_tgsigqueueinfo": 297, "perf_event_open": 298, "prlimit64": 302, "name_to_handle_at": 303,
-    "open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311,
-    "finit_module": 313, "renameat2": 316, "getrandom": 318, "memfd_create": 319, "bpf": 321,
-    "execveat": 322, "userfaultfd": 323, "membarrier": 324, "statx": 332, "rseq": 334,
+    "socketpair": 53, "clone": 56, "fork": 57, "vfork": 58, "execve": 59, "exit": 60,
+    "kill": 62, "uname": 63, "semget": 64, "msgget": 68, "fcntl": 72, "truncate": 76,
+    "ftruncate": 77, "getdents": 78, "getcwd": 79, "rename": 82, "mkdir": 83, "rmdir": 84,
+    "creat": 85, "link": 86, "unlink": 87, "symlink": 88, "readlink": 89, "chmod": 90,
+    "fchmod": 91, "chown": 92, "fchown": 93, "lchown": 94, "umask": 95, "gettimeofday": 96,
+    "getrlimit": 97, "getrusage": 98, "sysinfo": 99, "times": 100, "ptrace": 101, "getuid": 102,
+    "getgid": 104, "setuid": 105, "setgid": 106, "geteuid": 107, "getegid": 108, "getppid": 110,
+    "setreuid": 113, "setregid": 114, "getgroups": 115, "setresuid": 117, "getresuid": 118,
+    "setresgid": 119, "getresgid": 120, "rt_sigpending": 127, "rt_sigtimedwait": 128,
+    "rt_sigqueueinfo": 129, "rt_sigsuspend": 130, "sigaltstack": 131, "mknod": 133,
+    "pivot_root": 155, "chroot": 161, "mount": 165, "umount2": 166, "swapon": 167,
+    "reboot": 169, "init_module": 175, "gettid": 186, "setxattr": 188, "tkill": 200,
+    "time": 201, "futex": 202, "sched_getaffinity": 204, "getdents64": 217,
+    "set_tid_address": 218, "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230,
+    "exit_group": 231, "tgkill": 234, "mq_open": 240, "add_key": 248, "request_key": 249,
+    "keyctl": 250, "openat": 257, "mkdirat": 258, "mknodat": 259, "fchownat": 260,
+    "newfstatat": 262, "unlinkat": 263, "renameat": 264, "linkat": 265, "symlinkat": 266,
+    "readlinkat": 267, "fchmodat": 268, "faccessat": 269, "pselect6": 270, "ppoll": 271,
+    "unshare": 272, "set_robust_list": 273, "get_robust_list": 274, "utimensat": 280,
+    "dup3": 292, "pipe2": 293, "rt_tgsigqueueinfo": 297, "perf_event_open": 298,
+    "prlimit64": 302, "name_to_handle_at": 303, "open_by_handle_at": 304, "setns": 308,
+    "process_vm_readv": 310, "process_vm_writev": 311, "finit_module": 313, "renameat2": 316,
+    "getrandom": 318, "memfd_create": 319, "bpf": 321, "execveat": 322, "userfaultfd": 323,
+    "membarrier": 324, "statx": 332, "rseq": 334,
 }  # fmt: skip
 _AARCH64 = {
     "setxattr": 5, "getcwd": 17, "dup": 23, "dup3": 24, "fcntl": 25, "ioctl": 29, "mknodat": 33,
     "mkdirat": 34, "unlinkat": 35, "symlinkat": 36, "linkat": 37, "renameat": 38, "umount2": 39,
-    "mount": 40, "pivot_root": 41, "truncate": 45, "ftruncate": 46, "faccessat": 48, "chroot": 51,
-    "fchmod": 52, "fchmodat": 53, "fchownat": 54, "fchown": 55, "openat": 56, "close": 57,
-    "pipe2": 59, "getdents64": 61, "lseek": 62, "read": 63, "write": 64, "readv": 65,
-    "writev": 66, "pread64": 67, "pselect6": 72, "ppoll": 73, "readlinkat": 78, "newfstatat": 79,
-    "fstat": 80, "utimensat": 88, "exit": 93, "exit_group": 94, "set_tid_address": 96,
-    "unshare": 97, "futex": 98, "set_robust_list": 99, "get_robust_list": 100, "nanosleep": 101,
-    "getitimer": 102, "setitimer": 103, "init_module": 105, "clock_gettime": 113,
-    "clock_getres": 114, "clock_nanosleep": 115, "ptrace": 117, "sched_getaffinity": 123,
-    "sched_yield": 124, "kill": 129, "tkill": 130, "tgkill": 131, "sigaltstack": 132,
-    "rt_sigsuspend": 133, "rt_sigaction": 134, "rt_sigprocmask": 135, "rt_sigpending": 136,
-    "rt_sigtimedwait": 137, "rt_sigqueueinfo": 138, "rt_sigreturn": 139, "reboot": 142,
-    "setregid": 143, "setgid": 144, "setreuid": 145, "setuid": 146, "setresuid": 147,
-    "getresuid": 148, "setresgid": 149, "getresgid": 150, "times": 153, "getgroups": 158, "uname": 160, "getrlimit": 163, "getrusage": 165,
+    "mount": 40, "pivot_root": 41, "truncate": 45, "ftruncate": 46, "faccessat": 48,
+    "chroot": 51, "fchmod": 52, "fchmodat": 53, "fchownat": 54, "fchown": 55, "openat": 56,
+    "close": 57, "pipe2": 59, "getdents64": 61, "lseek": 62, "read": 63, "write": 64,
+    "readv": 65, "writev": 66, "pread64": 67, "pselect6": 72, "ppoll": 73, "readlinkat": 78,
+    "newfstatat": 79, "fstat": 80, "utimensat": 88, "exit": 93, "exit_group": 94,
+    "set_tid_address": 96, "unshare": 97, "futex": 98, "set_robust_list": 99,
+    "get_robust_list": 100, "nanosleep": 101, "getitimer": 102, "setitimer": 103,
+    "init_module": 105, "clock_gettime": 113, "clock_getres": 114, "clock_nanosleep": 115,
+    "ptrace": 117, "sched_getaffinity": 123, "sched_yield": 124, "kill": 129, "tkill": 130,
+    "tgkill": 131, "sigaltstack": 132, "rt_sigsuspend": 133, "rt_sigaction": 134,
+    "rt_sigprocmask": 135, "rt_sigpending": 136, "rt_sigtimedwait": 137, "rt_sigqueueinfo": 138,
+    "rt_sigreturn": 139, "reboot": 142, "setregid": 143, "setgid": 144, "setreuid": 145,
+    "setuid": 146, "setresuid": 147, "getresuid": 148, "setresgid": 149, "getresgid": 150,
+    "times": 153, "getgroups": 158, "uname": 160, "getrlimit": 163, "getrusage": 165,
     "umask": 166, "gettimeofday": 169, "getpid": 172, "getppid": 173, "getuid": 174,
-    "geteuid": 175, "getgid": 176, "getegid": 177, "gettid": 178, "sysinfo": 179, "mq_open": 180,
-    "msgget": 186, "semget": 190, "shmget": 194, "shmctl": 195, "shmat": 196, "socket": 198,
-    "socketpair": 199, "bind": 200, "listen": 201, "accept": 202, "connect": 203, "sendto": 206,
-    "sendmsg": 211, "brk": 214, "munmap": 215, "mremap": 216, "add_key": 217, "request_key": 218,
-    "keyctl": 219, "clone": 220, "execve": 221, "mmap": 222, "swapon": 224, "mprotect": 226,
-    "madvise": 233, "rt_tgsigqueueinfo": 240, "perf_event_open": 241, "prlimit64": 261,
-    "name_to_handle_at": 264, "open_by_handle_at": 265, "setns": 268, "process_vm_readv": 270,
-    "process_vm_writev": 271, "finit_module": 273, "renameat2": 276, "getrandom": 278,
-    "memfd_create": 279, "bpf": 280, "execveat": 281, "userfaultfd": 282, "membarrier": 283,
-    "statx": 291, "rseq": 293,
+    "geteuid": 175, "getgid": 176, "getegid": 177, "gettid": 178, "sysinfo": 179,
+    "mq_open": 180, "msgget": 186, "semget": 190, "shmget": 194, "shmctl": 195, "shmat": 196,
+    "socket": 198, "socketpair": 199, "bind": 200, "listen": 201, "accept": 202, "connect": 203,
+    "sendto": 206, "sendmsg": 211, "brk": 214, "munmap": 215, "mremap": 216, "add_key": 217,
+    "request_key": 218, "keyctl": 219, "clone": 220, "execve": 221, "mmap": 222, "swapon": 224,
+    "mprotect": 226, "madvise": 233, "rt_tgsigqueueinfo": 240, "perf_event_open": 241,
+    "prlimit64": 261, "name_to_handle_at": 264, "open_by_handle_at": 265, "setns": 268,
+    "process_vm_readv": 270, "process_vm_writev": 271, "finit_module": 273, "renameat2": 276,
+    "getrandom": 278, "memfd_create": 279, "bpf": 280, "execveat": 281, "userfaultfd": 282,
+    "membarrier": 283, "statx": 291, "rseq": 293,
 }  # fmt: skip
 _SHARED = {
     "pidfd_send_signal": 424, "io_uring_setup": 425, "open_tree": 428, "move_mount": 429,
@@ -123,28 +125,35 @@ MACHINES = {
 }
 
 ALLOWED = (
-    "read write close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction "
-    "rt_sigprocmask rt_sigreturn pread64 readv writev access pipe select sched_yield mremap "
-    "madvise dup dup2 pause nanosleep getitimer alarm setitimer getpid exit uname getdents getcwd "
-    "readlink umask gettimeofday getrlimit getrusage sysinfo times getuid getgid geteuid getegid "
-    "getppid getgroups getresuid getresgid rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack gettid time futex "
-    "sched_getaffinity getdents64 set_tid_address clock_gettime clock_getres clock_nanosleep "
-    "exit_group newfstatat readlinkat faccessat pselect6 ppoll set_robust_list get_robust_list "
-    "dup3 pipe2 getrandom membarrier statx rseq faccessat2"
-).split()
+    "read", "write", "close", "stat", "fstat", "lstat", "poll", "lseek", "mmap", "mprotect",
+    "munmap", "brk", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "pread64", "readv",
+    "writev", "access", "pipe", "select", "sched_yield", "mremap", "madvise", "dup", "dup2",
+    "pause", "nanosleep", "getitimer", "alarm", "setitimer", "getpid", "exit", "uname",
+    "getdents", "getcwd", "readlink", "umask", "gettimeofday", "getrlimit", "getrusage",
+    "sysinfo", "times", "getuid", "getgid", "geteuid", "getegid", "getppid", "getgroups",
+    "getresuid", "getresgid", "rt_sigpending", "rt_sigtimedwait", "rt_sigsuspend",
+    "sigaltstack", "gettid", "time", "futex", "sched_getaffinity", "getdents64",
+    "set_tid_address", "clock_gettime", "clock_getres", "clock_nanosleep", "exit_group",
+    "newfstatat", "readlinkat", "faccessat", "pselect6", "ppoll", "set_robust_list",
+    "get_robust_list", "dup3", "pipe2", "getrandom", "membarrier", "statx", "rseq",
+    "faccessat2",
+)  # fmt: skip
 """Calls that only concern the process itself and what is open or may be read."""
 
 FATAL = (
-    "shmget shmat shmctl socket connect accept sendto sendmsg bind listen socketpair clone fork "
-    "vfork execve semget msgget truncate ftruncate rename mkdir rmdir creat link unlink symlink "
-    "chmod fchmod chown fchown lchown ptrace setuid setgid setreuid setregid setresuid setresgid "
-    "rt_sigqueueinfo rt_tgsigqueueinfo mknod pivot_root chroot mount umount2 swapon reboot "
-    "init_module setxattr mq_open add_key request_key keyctl mkdirat mknodat fchownat unlinkat "
-    "renameat linkat symlinkat fchmodat unshare utimensat perf_event_open name_to_handle_at "
-    "open_by_handle_at setns process_vm_readv process_vm_writev finit_module renameat2 "
-    "memfd_create bpf execveat userfaultfd pidfd_send_signal io_uring_setup open_tree move_mount "
-    "fsopen pidfd_open clone3 pidfd_getfd process_madvise mount_setattr fchmodat2"
-).split()
+    "shmget", "shmat", "shmctl", "socket", "connect", "accept", "sendto", "sendmsg", "bind",
+    "listen", "socketpair", "clone", "fork", "vfork", "execve", "semget", "msgget", "truncate",
+    "ftruncate", "rename", "mkdir", "rmdir", "creat", "link", "unlink", "symlink", "chmod",
+    "fchmod", "chown", "fchown", "lchown", "ptrace", "setuid", "setgid", "setreuid", "setregid",
+    "setresuid", "setresgid", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "mknod", "pivot_root",
+    "chroot", "mount", "umount2", "swapon", "reboot", "init_module", "setxattr", "mq_open",
+    "add_key", "request_key", "keyctl", "mkdirat", "mknodat", "fchownat", "unlinkat",
+    "renameat", "linkat", "symlinkat", "fchmodat", "unshare", "utimensat", "perf_event_open",
+    "name_to_handle_at", "open_by_handle_at", "setns", "process_vm_readv", "process_vm_writev",
+    "finit_module", "renameat2", "memfd_create", "bpf", "execveat", "userfaultfd",
+    "pidfd_send_signal", "io_uring_setup", "open_tree", "move_mount", "fsopen", "pidfd_open",
+    "clone3", "pidfd_getfd", "process_madvise", "mount_setattr", "fchmodat2",
+)  # fmt: skip
 """Calls whose mere attempt ends the process; what is in neither list is refused with EPERM."""
 
 

@@ -16,10 +16,11 @@ import json
 import os
 import sys
 import types
-from importlib import import_module
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
+from importlib import import_module
 from typing import Any
 
 LONGEST_MESSAGE = 2**23
@@ -45,6 +46,7 @@ class Remote:
         object.__setattr__(self, "_number", number)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the object gives when it is called there."""
         return self._ask("call", None, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:

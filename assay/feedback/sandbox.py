@@ -11,10 +11,10 @@ Where the kernel has no such walls, nothing is run.
 What is guarded against: code that writes, prints, exits or raises what looks like success, patches
 builtins or modules, overrides ``__eq__``, walks frames or memory for expected values, or changes
 the tests. All of it happens in the worker; the expected values and the verdict are in the examiner,
-which compares data it has built itself. The limit of that: an object that is no plain data stays in
-the worker, and what is *asked* of it (``len``, iteration, a method, ``bool``) the worker answers; so
-tests should compare values. A solution may recognise the arguments of the tests that a model has
-seen: no sandbox can tell. What is not guarded against: a fault of the kernel itself, what can be
+which compares data it has built itself. The limit of that: an object that is no plain data stays
+in the worker, and what is *asked* of it (``len``, iteration, a method, ``bool``) the worker
+answers; so tests should compare values. Code that knows the tests' arguments by heart can answer
+them alone: no sandbox can tell. What is not guarded against: a fault of the kernel itself, what can be
 learnt from timing, and that a path exists (``stat`` is not restricted). Tests are walled in too,
 but are trusted for what they say.
 
@@ -175,7 +175,10 @@ class _Run:
             self.output = self.stack.enter_context(os.fdopen(output, "rb", 0))
             with contextlib.ExitStack() as theirs_alone:
                 keep = theirs_alone.enter_context
-                said, out = keep(os.fdopen(verdict_end, "wb", 0)), keep(os.fdopen(output_end, "wb", 0))
+                said, out = (
+                    keep(os.fdopen(verdict_end, "wb", 0)),
+                    keep(os.fdopen(output_end, "wb", 0)),
+                )
                 channels = keep(ours), keep(theirs)
                 both = [
                     self._start("worker", {"code"}, channels[0], None, out),

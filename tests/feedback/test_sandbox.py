@@ -61,9 +61,7 @@ class Outside:
             "abstract": self.name, "parent": os.getpid(), "victim": self.victim.pid,
             "source": sandbox.__file__, "machine": platform.machine(),
         }  # fmt: skip
-        return re.sub(
-            r"\{(" + "|".join(places) + r")\}", lambda match: str(places[match[1]]), text
-        )
+        return re.sub(r"\{(" + "|".join(places) + r")\}", lambda match: str(places[match[1]]), text)
 
     def touched(self) -> list[str]:
         """What happened outside; nothing, if the walls hold."""
@@ -176,7 +174,8 @@ PASSING = {
     ),
     "a change in place": (
         "def f(a, b, c):\n    a.sort()\n    b['k'] = a\n    c.add(4)",
-        "a, b, c = [2, 1], {}, {3}\nf(a, b, c)\nassert (a, b, c) == ([1, 2], {'k': [1, 2]}, {3, 4})",
+        "a, b, c = [2, 1], {}, {3}\nf(a, b, c)\n"
+        "assert (a, b, c) == ([1, 2], {'k': [1, 2]}, {3, 4})",
     ),
     "a function of the tests": (
         "def apply(f, xs): return [f(x) for x in xs]",
@@ -226,7 +225,8 @@ FAILING = {
     "no Python": ("def f(:", "assert f() == 5", "the code raised SyntaxError (line 1)"),
     "an error of the code": ("def f(): return 1 / 0", "f()", "ZeroDivisionError"),
     "an error at the start": ("x = 1\n1 / 0", "f()", "ZeroDivisionError (line 2)"),
-    "a wrong test function": ("def f(): return 4", "def test_f(): assert f() == 5", "AssertionError"),
+    "a wrong test function": (
+        "def f(): return 4", "def test_f(): assert f() == 5", "AssertionError"),
     "tests that catch everything": (
         "import os\ndef f(): os._exit(0)", "try: f()\nexcept BaseException: pass", "status 0"),
     "asking a dead process": (
@@ -254,7 +254,9 @@ def test_wrong_code_fails_and_says_where(name):
 @walled
 def test_a_redefined_builtin_is_taken_from_the_code_when_told():
     code = "def sum(xs): return 0"
-    assert run_tests(code, "assert sum([1, 2]) == 3", SMALL).passed  # Python's own: told in the docs
+    assert run_tests(
+        code, "assert sum([1, 2]) == 3", SMALL
+    ).passed  # Python's own: told in the docs
     assert run_tests(code, "assert sum([1, 2]) == 3", SMALL, redefined=["sum"]).kind == "failed"
 
 

@@ -1,5 +1,4 @@
 # kind: failed
-import os
 
 found = []
 for number in range(1, 40_000):

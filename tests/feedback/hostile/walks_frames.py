@@ -13,3 +13,4 @@ def attack():
     for thing in gc.get_objects():
         if isinstance(thing, dict) and "tests" in thing and isinstance(thing["tests"], str):
             return int(thing["tests"].rpartition("==")[2])
+    return None
