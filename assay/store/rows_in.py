@@ -51,6 +51,8 @@ class Part:
     key: Hashable
     row: Row
     join: Callable[[Sequence[Row]], NewComparison]
+    once: Hashable = None
+    """What one row of a comparison has, such as its annotator: a second begins another one."""
 
 
 Parsed = Sequence[NewComparison | Part]
@@ -330,11 +332,14 @@ def _ultrafeedback(row: Row) -> Parsed:
         )
         for said, c, why in zip(found.responses, completions, rationales, strict=True)
     ]
-    used = ("instruction", "completions", "models", "annotator", "tools")
+    extra = beside(row, "instruction", "completions", "models", "annotator", "tools")
+    if found.subset is not None and "subset" not in extra:
+        extra["subset"] = found.subset  # what this format calls the source
+        del extra["source"]
     judgment = NewJudgment(answer, annotator_in(row), source="model" if "principle" in
                            completions[0] or "custom_system_prompt" in completions[0]
                            else "imported")  # fmt: skip
-    return [comparison(found.prompt, responses, [judgment], extra=beside(row, used))]
+    return [comparison(found.prompt, responses, [judgment], extra=extra)]
 
 
 def _aspects(completions: Sequence[Row]) -> list[dict[str, str]]:
@@ -564,9 +569,10 @@ def is_flat(row: Row) -> bool:
 
 def flat(row: Row) -> Parsed:
     """A row of Assay's table; the judgments of a comparison stand in neighbouring rows."""
-    keys = response_columns(row)
-    key = json.dumps([row.get("id"), row.get("prompt"), *(row[k] for k in keys)], default=str)
-    return [Part(("flat", key), row, _join_flat)]
+    about = ("id", "subset", "kind", "language", "prompt", "tools", "extra", *response_columns(row),
+             *(key for key in row if str(key).startswith("model_")))  # fmt: skip
+    key = json.dumps([(one, row.get(one)) for one in about], default=str)
+    return [Part(("flat", key), row, _join_flat, once=row.get("annotator"))]
 
 
 def _join_flat(rows: Sequence[Row]) -> NewComparison:
@@ -690,8 +696,9 @@ def labelled(row: Row) -> Parsed:
         raise RowError(f"'label' must be true or false, not {shown(row.get('label'))}",
                        "wrong type")  # fmt: skip
     asked = prompt(row)
-    response(turns(required(row, "completion"), "completion", "assistant"), "completion")
-    return [Part(("kto", asked, name(row, "id")), row, _join_labelled)]
+    said = response(turns(required(row, "completion"), "completion", "assistant"), "completion")
+    key = ("kto", asked, name(row, "id"), name(row, "subset"))
+    return [Part(key, row, _join_labelled, once=(said, annotator_in(row)))]
 
 
 def _join_labelled(rows: Sequence[Row]) -> NewComparison:

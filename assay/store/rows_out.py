@@ -33,8 +33,6 @@ class Shaping:
     """A row a comparison, by the mean of its judgments, or a row a judgment."""
     ties: Ties = "keep"
     """keep writes them with probability ½ where the format has one; drop counts them."""
-    most_responses: int = 2
-    """Of the project: how many columns a table has."""
 
 
 Write = Callable[[Whole, Sequence[Said], Shaping, Counter[str]], Iterator[Row]]

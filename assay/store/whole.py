@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, select
 
 from assay.store import tables as t
 from assay.types import Messages, as_messages
@@ -137,17 +137,6 @@ def whole_comparisons(
             return
         yield from _whole(connection, page, names, versions)
         last = page[-1].number
-
-
-def most_responses(connection: Connection, project_id: str) -> int:
-    """The most responses that a comparison of the project has."""
-    places = t.comparison_responses
-    found = connection.scalar(
-        select(func.max(places.c.number))
-        .join(t.comparisons, t.comparisons.c.id == places.c.comparison_id)
-        .where(t.comparisons.c.project_id == project_id, t.comparisons.c.is_published)
-    )
-    return 0 if found is None else int(found) + 1
 
 
 def _whole(
