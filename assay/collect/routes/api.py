@@ -155,6 +155,8 @@ def change_project(
         actor_id=viewer.id, check=check,
     )  # fmt: skip
     after = store.project(project_id)
+    if body.change_existing:
+        changing.set_every_overlap(store.database, project_id, after.settings.overlap, viewer.id)
     response.headers["ETag"] = tag_of(after)
     return _project_out(after, viewer)
 
