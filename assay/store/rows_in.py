@@ -716,6 +716,7 @@ def _join_labelled(rows: Sequence[Row]) -> NewComparison:
             "single labelled response",
         )
     judgments = []
+    alone: dict[str, dict[int, bool]] = {}  # labels that say of no two responses which is better
     for who, said_of in labels.items():
         if len(said_of) == len(texts) and len(set(said_of.values())) == 2:
             groups = [[i for i, good in sorted(said_of.items()) if good is wanted]
@@ -728,12 +729,13 @@ def _join_labelled(rows: Sequence[Row]) -> NewComparison:
                 str(i): "good" if good else "bad" for i, good in said_of.items()
             }
             judgments.append(NewJudgment(answer, who))
-    kept = {} if judgments else {
-        i: {"labels": {who or "": said_of[i] for who, said_of in labels.items() if i in said_of}}
-        for i in range(len(texts))
-    }  # fmt: skip
+        else:
+            alone[who or ""] = said_of
+    kept = [{who: said_of[i] for who, said_of in alone.items() if i in said_of}
+            for i in range(len(texts))]  # fmt: skip
     responses = [
-        NewResponse(said, model=models[i], provenance=kept.get(i, {})) for said, i in texts.items()
+        NewResponse(said, model=models[i], provenance={"labels": kept[i]} if kept[i] else {})
+        for said, i in texts.items()
     ]
     used = ("prompt", "completion", "label", "annotator", "model", "tools")
     return comparison(

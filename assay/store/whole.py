@@ -228,6 +228,10 @@ def _responses(
 def _written(row: Row[Any], author: str | None, names: Names) -> Written:
     provenance = dict(row.provenance)
     identity = provenance.pop("id", None) or row.id
+    if isinstance(provenance.get("labels"), Mapping):  # of a labelled import: names like others
+        provenance["labels"] = {
+            who and names.of(who, who): label for who, label in provenance["labels"].items()
+        }
     return Written(
         identity, as_messages(row.messages, "assistant"),
         None if row.steps is None else tuple(row.steps), row.model,
