@@ -1,4 +1,4 @@
-"""Comparisons and judgments as they are stored, to list, to read, to stream, and to withdraw.
+"""Comparisons and judgments as they are stored, to list, to read and to stream.
 
 Lists go by key and read no JSON. Functions here run inside a transaction of the store.
 """
@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, case, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, case, func, or_, select
 
 from assay.store import tables as t
-from assay.store.events import record_event
 from assay.store.records import Judged, Kind, Purpose, Role
 
 State = Literal["open", "done", "withdrawn"]
@@ -254,32 +253,3 @@ def counts(connection: Connection, project_id: str) -> Counts:
     return Counts(
         comparisons, done, wanted, judgments, int(surplus or 0), int(withdrawn or 0)
     )  # fmt: skip
-
-
-def withdraw(
-    connection: Connection, project_id: str, comparison_id: str, actor_id: str | None = None
-) -> bool:
-    """Give a comparison out no more; whether the project has it. Its judgments stay.
-
-    Who has it open may still submit: the judgment is kept as surplus.
-    """
-    c = t.comparisons.c
-    row = connection.execute(
-        select(c.is_withdrawn)
-        .where(c.id == comparison_id, c.project_id == project_id, c.is_published)
-        .with_for_update()
-    ).one_or_none()
-    if row is None:
-        return False
-    if row.is_withdrawn:
-        return True
-    connection.execute(update(t.comparisons).where(c.id == comparison_id).values(is_withdrawn=True))
-    # held slots go too: a lease that ran out would make them free again
-    connection.execute(
-        delete(t.slots).where(
-            t.slots.c.comparison_id == comparison_id, t.slots.c.judgment_id.is_(None)
-        )
-    )
-    record_event(connection, "comparison.withdrawn", comparison_id, actor_id=actor_id,
-                 project_id=project_id)  # fmt: skip
-    return True

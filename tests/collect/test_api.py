@@ -116,6 +116,20 @@ def test_two_admins_do_not_overwrite_each_other(site):
     assert third.json()["settings"]["overlap"] == 4
 
 
+def test_existing_comparisons_take_the_overlap_where_that_is_asked(site):
+    def wanted() -> set[int]:
+        rows = site.as_("admin").get(site.path("comparisons")).json()["items"]
+        return {row["overlap"] for row in rows if row["purpose"] == "work"}
+
+    before, any_state = wanted(), {"If-Match": "*"}
+    body = {"settings": {"overlap": 5}}
+    assert site.as_("admin").patch(site.path(), json=body, headers=any_state).status_code == 200
+    assert wanted() == before != {5}
+    body["change_existing"] = True
+    assert site.as_("admin").patch(site.path(), json=body, headers=any_state).status_code == 200
+    assert wanted() == {5}
+
+
 def test_a_change_between_reading_and_writing_is_noticed(site, monkeypatch):
     """Even under If-Match: * what is merged must be merged into the state that is there."""
     original = PreferenceStore.change_project

@@ -109,6 +109,26 @@ def test_settings_are_saved_or_said_to_be_wrong_beside_the_field(site):
     assert site.store.project(site.project).settings.overlap == 4
 
 
+def test_a_new_overlap_is_for_existing_comparisons_where_that_is_asked(site):
+    def wanted() -> set[int]:
+        page = site.store.read(listing.comparisons, site.project, listing.Filter(purpose="work"))
+        return {line.overlap for line in page.rows}
+
+    fields = settings_fields(ProjectSettings(overlap=4))
+    site.post("admin", site.at("/settings"), fields)
+    assert wanted() == {2}
+    sent = site.post("admin", site.at("/settings"), {**fields, "overlap": "x", "existing": "on"})
+    assert 'name="existing" value="on" checked' in sent.text
+    assert wanted() == {2}
+    sent = site.post("admin", site.at("/settings"), {**fields, "existing": "on"})
+    assert sent.status_code == 303
+    assert wanted() == {4}
+    page = site.as_("admin").get(sent.headers["location"]).text
+    assert "the comparisons that are there want as many" in page
+    assert 'name="existing" value="on" checked' not in page
+    assert site.store.problems() == []
+
+
 RUBRIC = {"question": "Which?", "instructions": "Read *both*.", "preset": "binary",
           "rationale": "off", "reasons": "wrong\r\n\r\nrude\r\n", "step_mode": "first-error",
           "ranking_ties": "on", "dimension-0-name": "tone", "dimension-0-question": "How kind?",

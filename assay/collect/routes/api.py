@@ -26,8 +26,8 @@ from assay.collect import bodies as b
 from assay.collect.routing import Policy, RefusedError, Route, Viewer
 from assay.collect.webhooks import checked_url
 from assay.errors import AssayError, ConfigError
+from assay.store import changing, people, webhooks
 from assay.store import comparisons as stored
-from assay.store import people, webhooks
 from assay.store.importing import ImportBusyError
 from assay.store.records import Judged, Kind, ProjectSettings, Purpose, Rubric
 from assay.store.store import PreferenceStore, Project
@@ -155,6 +155,8 @@ def change_project(
         actor_id=viewer.id, check=check,
     )  # fmt: skip
     after = store.project(project_id)
+    if body.change_existing:
+        changing.set_every_overlap(store.database, project_id, after.settings.overlap, viewer.id)
     response.headers["ETag"] = tag_of(after)
     return _project_out(after, viewer)
 
@@ -309,8 +311,7 @@ def _check_authors(store: PreferenceStore, ids: set[str]) -> None:
 def withdraw_comparison(request: Request, project_id: Id, comparison_id: Id) -> Response:
     """Give a comparison out no more. Its judgments stay."""
     viewer = _viewer(request)
-    if not _store(request).write(stored.withdraw, project_id, comparison_id, viewer.id):
-        raise _not_found("comparison")
+    _store(request).write(changing.withdraw, project_id, [comparison_id], viewer.id)
     return Response(status_code=204)
 
 

@@ -16,9 +16,9 @@ from assay.collect.asked import Form, file_of, limit, project_of, store_of, text
 from assay.collect.pages import page
 from assay.collect.routing import Policy, RefusedError, Route, hidden
 from assay.collect.webhooks import checked_url
-from assay.errors import AssayError, ConfigError, StoreError, StoreFullError, StoreUnavailableError
+from assay.errors import AssayError, ConfigError, StoreFullError, StoreUnavailableError
 from assay.store import changing, listing, webhooks
-from assay.store import comparisons as stored
+from assay.store.assignment import AccessError
 from assay.store.comparisons import State
 from assay.store.events import verify_chain
 from assay.store.listing import Filter
@@ -171,12 +171,7 @@ def withdraw(request: Request, comparison_id: str, withdrawn: Text = "") -> Resp
     """Give a comparison out no more, or again."""
     if withdrawn != "on":
         return _changed(request, comparison_id, "restored", changing.restore)
-    project, viewer = project_of(request), viewer_of(request)
-    if not store_of(request).write(stored.withdraw, project.id, comparison_id, viewer.id):
-        raise hidden()
-    return RedirectResponse(
-        f"/projects/{project.id}/comparisons/{comparison_id}?done=withdrawn", 303
-    )
+    return _changed(request, [comparison_id], "withdrawn", changing.withdraw)
 
 
 def set_overlap(request: Request, comparison_id: str, overlap: Text = "") -> Response:
@@ -194,17 +189,16 @@ def set_place(request: Request, comparison_id: str, place: Text = "") -> Respons
     return _changed(request, comparison_id, "changed", changing.set_place, number)
 
 
-def _changed(request: Request, comparison_id: str, done: str, work: Any, *more: Any) -> Response:
+def _changed(
+    request: Request, which: str | list[str], done: str, work: Any, *more: Any
+) -> Response:
     project = project_of(request)
+    comparison_id = which if isinstance(which, str) else which[0]
     try:
-        store_of(request).write(
-            work, project.id, comparison_id, *more, actor_id=viewer_of(request).id
-        )
+        store_of(request).write(work, project.id, which, *more, actor_id=viewer_of(request).id)
     except ConfigError as error:
         return _comparison_page(request, comparison_id, 422, str(error))
-    except StoreUnavailableError:
-        raise
-    except StoreError:
+    except AccessError:
         raise hidden() from None
     return RedirectResponse(f"/projects/{project.id}/comparisons/{comparison_id}?done={done}", 303)
 
