@@ -142,7 +142,7 @@ def _is_ambiguous(options: Sequence[str]) -> bool:
     return any(a != b and b.startswith(a) for a in options for b in options)
 
 
-def load_local_judge(
+def load_judge(
     name: str, *, device: torch.device | None = None, temperature: float = 1.0
 ) -> LocalJudge:
     """A judge over a packaged backbone, a directory, or a hub name.
