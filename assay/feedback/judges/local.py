@@ -15,6 +15,7 @@ from assay.configs import TOKEN_BUDGET
 from assay.data.contract import Ids, Tokens, common_prefix, end_of_response
 from assay.errors import ContractError
 from assay.feedback.judges.records import Answer, Question, failed
+from assay.formats.files import shown_name
 from assay.models.policy import Policy
 from assay.models.policy_reader import PolicyReader
 from assay.models.scoring import pack_groups
@@ -43,8 +44,8 @@ class LocalJudge:
 
     @property
     def name(self) -> str:
-        """The policy's."""
-        return self.policy.name
+        """The policy's; of a directory its last part, whatever machine it lay on."""
+        return shown_name(self.policy.name)
 
     @property
     def identity(self) -> Mapping[str, Any]:
