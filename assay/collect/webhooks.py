@@ -47,6 +47,8 @@ POLL_SECONDS = 2.0
 WORKERS = 4
 ROUND = 10
 """Most deliveries of a webhook in a round."""
+FORGET_MS = 3_600_000
+"""How long until old deliveries are looked for again."""
 ROUND_SECONDS = 5.0
 """After so long no further one is begun, so that a slow receiver keeps no other from its news."""
 
@@ -207,6 +209,7 @@ class Sender:
         self._poll = poll_seconds
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._forget_at = 0
 
     def start(self) -> None:
         """Begin to send."""
@@ -241,7 +244,17 @@ class Sender:
         if not by_hook:
             return 0
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="assay-webhook") as pool:
-            return sum(pool.map(self._in_turn, by_hook.values()))
+            tried = sum(pool.map(self._in_turn, by_hook.values()))
+        self._forget()
+        return tried
+
+    def _forget(self) -> None:
+        """Drop what was done long ago, once in a while."""
+        now = self._clock()
+        if now < self._forget_at:
+            return
+        if self._store.write(stored.forget, now) < stored.FORGOTTEN:
+            self._forget_at = now + FORGET_MS
 
     def _in_turn(self, some: Sequence[tuple[str, int]]) -> int:
         """The deliveries of one webhook, one after the other, until one fails."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sqlite3
 import time
+
+import pytest
+from sqlalchemy.exc import OperationalError
 
 from assay.collect import bodies
 from assay.collect.routes import api
 from assay.store import people
+from assay.store.database import Database, _translated
 from assay.store.ids import new_id
 from assay.store.records import Dimension, NewComparison, ProjectSettings, Rubric
 from assay.store.store import PreferenceStore
@@ -30,6 +35,23 @@ def test_health_is_503_without_the_name_of_the_database_when_it_does_not_answer(
     assert answer.status_code == 503
     assert answer.json()["code"] == "store-unavailable"
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/api/v1/projects", "/"])
+def test_an_answer_of_503_names_no_database_and_the_log_does(site, monkeypatch, caplog, path):
+    def away(_database, _work):
+        with _translated("postgresql://secret-host/prefs"):
+            reason = sqlite3.OperationalError("database is locked at secret-path")
+            raise OperationalError("SELECT 1", {}, reason)
+
+    client = site.as_("ada")
+    monkeypatch.setattr(Database, "read", away)
+    monkeypatch.setattr(Database, "write", away)
+    answer = client.get(path)
+    assert answer.status_code == 503
+    assert "Another process held the database" in answer.text
+    assert "secret" not in answer.text
+    assert "postgresql://secret-host/prefs: another process held" in caplog.text
 
 
 def test_me_says_whose_token_it_is(site):

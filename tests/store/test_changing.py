@@ -11,7 +11,7 @@ from managed import Managed, managed_site
 from sqlalchemy import Connection, select
 
 from assay.errors import ConfigError
-from assay.store import changing, listing
+from assay.store import changing, comparisons
 from assay.store import tables as t
 from assay.store.assignment import AccessError
 from assay.store.ids import new_id
@@ -37,7 +37,7 @@ def slots(site: Managed, comparison: str) -> list[tuple[bool, bool]]:
 
 def submit(site: Managed, role: str, comparison: str) -> bool:
     """Judge it; whether it was more than wanted."""
-    given = site.store.read(listing.comparison, site.project, comparison)
+    given = site.store.read(comparisons.stored, site.project, comparison)
     assert given is not None
     shown = [r.id for r in given.responses]
     said = site.store.submit(site.people[role], new_id(), comparison, {"raw": "tie"}, shown=shown)
@@ -200,7 +200,7 @@ def test_a_comparison_of_another_project_is_not_there(site):
     with pytest.raises(AccessError, match="no such comparison"):
         site.store.write(changing.withdraw, site.project, [mine, theirs])
     assert slots(site, mine) != []
-    assert site.store.read(listing.comparison, site.project, theirs) is None
+    assert site.store.read(comparisons.stored, site.project, theirs) is None
     gold = site.comparisons()[6]
     with pytest.raises(ConfigError, match="for everybody"):
         site.store.write(changing.set_overlap, site.project, gold, 2)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast, get_args
 from fastapi import Form as Field
 from fastapi import Request
 from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from sqlalchemy import Connection
 from starlette.background import BackgroundTask
 
 from assay.collect import exchange
@@ -18,11 +19,11 @@ from assay.collect.routing import Policy, RefusedError, Route, hidden
 from assay.collect.webhooks import checked_url
 from assay.errors import AssayError, ConfigError, StoreFullError, StoreUnavailableError
 from assay.store import changing, listing, webhooks
+from assay.store import comparisons as stored
 from assay.store.assignment import AccessError
-from assay.store.comparisons import State
+from assay.store.comparisons import Filter, State
 from assay.store.events import verify_chain
-from assay.store.listing import Filter
-from assay.store.records import Purpose
+from assay.store.records import Page, Purpose
 from assay.store.tables import PURPOSES
 
 DONE = ("project", "imported", "withdrawn", "restored", "changed", "added", "removed")
@@ -106,15 +107,22 @@ def comparisons(request: Request) -> Response:
         raise RefusedError(422, "invalid", "There is no such state or purpose of comparisons.")
     after = asked.get("after", "")
     which = Filter(
-        cast("State | None", state), cast("Purpose | None", purpose),
-        asked.get("flagged") == "on", asked.get("leaked") == "on",
+        state=cast("State | None", state), purpose=cast("Purpose | None", purpose),
+        flagged=asked.get("flagged") == "on", leaked=asked.get("leaked") == "on",
     )  # fmt: skip
     number = int(after) if after.isdecimal() and len(after) < 10 else 0
-    found = store_of(request).read(listing.comparisons, project.id, which, number)
+    found, marks = store_of(request).read(_marked, project.id, which, number)
     return page(
-        request, "manage_comparisons.html", project=project, found=found, which=which,
+        request, "manage_comparisons.html", project=project, found=found, marks=marks, which=which,
         states=get_args(State), purposes=PURPOSES, done=_done(request), after=number,
     )  # fmt: skip
+
+
+def _marked(
+    connection: Connection, project_id: str, which: Filter, after: int
+) -> tuple[Page[stored.Listed], dict[str, stored.Marks]]:
+    found = stored.listed(connection, project_id, which, after)
+    return found, stored.marks(connection, found.rows)
 
 
 def comparison(request: Request, comparison_id: str) -> Response:
@@ -126,7 +134,7 @@ def _comparison_page(
     request: Request, comparison_id: str, status: int = 200, error: str | None = None
 ) -> Response:
     project, viewer = project_of(request), viewer_of(request)
-    seen = store_of(request).read(listing.comparison, project.id, comparison_id)
+    seen = store_of(request).read(stored.stored, project.id, comparison_id)
     if seen is None:
         raise hidden()
     runs_it = viewer.rank >= Policy.PROJECT_ADMIN
