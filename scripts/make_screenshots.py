@@ -1,7 +1,7 @@
 """Draw the pictures of docs/collect.md: a site with our own example data, in Chromium.
 
-``python scripts/make_screenshots.py`` writes docs/figures/collect/*.png; ``--all FOLDER`` writes every
-main page at 360, 768 and 1,400 px, light and dark, to look at. It needs ``chromium`` and Playwright.
+``python scripts/make_screenshots.py`` writes docs/figures/collect/*.png; ``--all FOLDER`` writes
+every main page at 360, 768 and 1,400 px, light and dark, to look at. Needs Chromium and Playwright.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         with fresh_site(Path(place) / "new.db") as url:
             setup = Camera(browser, url, folder)
-            setup.take("setup", f"/setup?token={TOKEN}", all_sizes=is_all)
+            setup.take("setup", f"/setup?token={TOKEN}", width=900, most=500, all_sizes=is_all)
         with demo_site(Path(place) / "prefs.db") as demo:
             camera = Camera(browser, demo.url, folder, demo)
             (every_page if is_all else documented)(camera, demo)
@@ -121,7 +121,7 @@ def fresh_site(path: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def demo_site(path: Path) -> Iterator[Demo]:
-    """A site with a project of each kind, one of them judged by three people over ten days."""
+    """A site with a project of each kind, one of them judged by three people over five days."""
     with PreferenceStore.open(path) as store:
         names = ("Ada", "Ben", "Chloé", "Dana")
         ids = {n: store.write(people.add_annotator, n, is_site_admin=n == "Ada") for n in names}
@@ -130,8 +130,12 @@ def demo_site(path: Path) -> Iterator[Demo]:
                 "Household questions", ProjectSettings(overlap=3),
                 Rubric(instructions=GUIDELINES, reasons=("more correct", "clearer", "shorter")),
             ),
-            "ranking": store.create_project("Titles", ProjectSettings(overlap=3)),
-            "steps": store.create_project("Word problems", ProjectSettings(overlap=3)),
+            "ranking": store.create_project(
+                "Titles", ProjectSettings(overlap=3), Rubric(question="Which title is best?")
+            ),
+            "steps": store.create_project(
+                "Word problems", ProjectSettings(overlap=3), Rubric(question="Is each step right?")
+            ),
             "rubric": store.create_project(
                 "Rubric", ProjectSettings(overlap=3),
                 Rubric(dimensions=(Dimension(name="Factual accuracy"),
@@ -143,7 +147,7 @@ def demo_site(path: Path) -> Iterator[Demo]:
         for project in projects.values():
             for name, role in zip(names, ("admin", *["annotator"] * 3), strict=True):
                 store.write(people.set_role, project, ids[name], role)
-        disputed = judge(store, projects["pairs"], {n: ids[n] for n in names[1:]})
+        disputed = judge(store, projects["pairs"], [ids[name] for name in names[1:]])
         secrets = {name: store.write(people.open_session, i)[0] for name, i in ids.items()}
         with serving(store) as url:
             yield Demo(url, projects, secrets, disputed)
@@ -175,7 +179,7 @@ def fill(store: PreferenceStore, projects: Mapping[str, str]) -> None:
     store.add_comparisons(projects["steps"], [solved], source=ROWS.name)
 
 
-def judge(store: PreferenceStore, project: str, annotators: Mapping[str, str]) -> str:
+def judge(store: PreferenceStore, project: str, annotators: Sequence[str]) -> str:
     """Judgments of most comparisons, by annotators of whom the last errs; one that is disputed."""
     rng = random.Random(5)
     rows = [json.loads(line) for line in ROWS.read_text("utf-8").splitlines()]
@@ -183,7 +187,7 @@ def judge(store: PreferenceStore, project: str, annotators: Mapping[str, str]) -
     points = PRESETS["helpsteer"].points
     now = int(time.time() * 1000)
     sides: dict[str, set[int]] = {}
-    for number, (name, annotator) in enumerate(annotators.items()):
+    for number, annotator in enumerate(annotators):
         for turn in range(9 + number):
             held = store.claim(project, annotator)
             assert held is not None
@@ -195,7 +199,7 @@ def judge(store: PreferenceStore, project: str, annotators: Mapping[str, str]) -
             judgment = new_id()
             store.submit(annotator, judgment, held.comparison_id, {"raw": raw})
             sides.setdefault(held.comparison_id, set()).add(chosen)
-            when = now - (10 - turn) * DAY_MS + rng.randrange(DAY_MS // 4)
+            when = now - (5 - turn // 2) * DAY_MS + rng.randrange(DAY_MS // 4)
             active = rng.randrange(8_000, 70_000)
             store.write(lambda c, j=judgment, w=when, a=active: c.execute(
                 update(t.judgments).where(t.judgments.c.id == j)
@@ -294,10 +298,10 @@ def documented(camera: Camera, demo: Demo) -> None:
     camera.take("steps", f"{at['steps']}/work", "Ben", width=1000, keys=("1", "3"), most=1100)
     camera.take("dashboard", pairs, "Ada", width=1100, most=1500)
     camera.take("agreement", f"{pairs}/agreement", "Ada", width=1100)
-    camera.take("adjudicate", f"{pairs}/adjudicate/{demo.disputed}", "Ada", width=1100, most=1300)
-    camera.take("data", f"{at['rubric']}/data", "Ada", width=1000, do=upload, most=700)
+    camera.take("adjudicate", f"{pairs}/adjudicate/{demo.disputed}", "Ada", width=1100, most=1600)
+    camera.take("data", f"{at['rubric']}/data", "Ada", width=1000, do=upload, most=800)
     camera.take("export", f"{at['rubric']}/data", "Ada", width=1000,
-                top="h2:nth-of-type(2)", most=330)  # fmt: skip
+                top="h2:nth-of-type(2)", most=110)  # fmt: skip
 
 
 def every_page(camera: Camera, demo: Demo) -> None:

@@ -1,7 +1,8 @@
 """Answers as fields of a form, and in words: what a reviewer fills in is checked as any answer is.
 
 Fields name responses and steps by their place on the page: ``raw``, ``place-0``, ``step-0``,
-``first_error``, ``alt-0-1`` (another step in place of the first), ``chosen-0``, ``accept-0``, ``dim-0`` (comparative) and ``dim-0-1`` (absolute), ``rationale``.
+``first_error``, ``alt-0-1`` (another candidate of a step), ``chosen-0``, ``accept-0``, ``dim-0``
+(comparative) and ``dim-0-1`` (absolute), ``rationale``.
 """
 
 from __future__ import annotations
