@@ -83,6 +83,7 @@ class People:
     def page(self) -> Any:
         context = self.chromium.new_context(viewport={"width": 1400, "height": 900}, locale="en-GB")
         context.set_default_timeout(15_000)
+        context.set_default_navigation_timeout(60_000)  # figures are counted at the first look
         self.contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
