@@ -649,6 +649,22 @@ class Judge(EndpointSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckResponses:
+    """Say of every response whether it is right, by verifiers."""
+
+    verifiers: Path
+    """JSON file with a list of verifiers, such as [{"kind": "word_count", "at_least": 50}]."""
+    data: Path
+    """Rows with a prompt and a response, or a list of responses."""
+    out: Path
+    """Where the rows go, with what every verifier says of every response."""
+    truth: str = "answer"
+    """Key of a row's right answer, or of its tests, for verifiers that have none of their own."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Select:
     """Choose which comparisons to label next, from rows without labels."""
 

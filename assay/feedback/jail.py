@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import stat
 import struct
 import sys
@@ -216,6 +217,7 @@ def _returns(first: int, second: int) -> list[Instruction]:
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _NO_NEW_PRIVILEGES, _SET_SECCOMP, _SET_DUMPABLE, _KEEP_CAPABILITIES = 38, 22, 4, 8
+_DIE_WITH_PARENT = 1
 _READ_ANYTHING = 2  # CAP_DAC_READ_SEARCH
 
 
@@ -350,8 +352,11 @@ def restrict_calls() -> None:  # pragma: no cover
     _checked(_libc().prctl(_SET_SECCOMP, 2, ctypes.create_string_buffer(head), 0, 0), "seccomp")
 
 
-def enter(limits: Mapping[str, int], paths: Sequence[str]) -> None:  # pragma: no cover
+def enter(limits: Mapping[str, int], paths: Sequence[str], parent: int) -> None:  # pragma: no cover
     """Put up every wall around this process.
+
+    Args:
+        parent: The process that started it, after which it is not to live on.
 
     Raises:
         JailError: If one of them does not stand.
@@ -362,6 +367,9 @@ def enter(limits: Mapping[str, int], paths: Sequence[str]) -> None:  # pragma: n
         raise JailError("a limit of less than a second")
     libc = _libc()
     become_nobody()
+    _checked(libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0), "end with Assay")
+    if os.getppid() != parent:
+        raise JailError("Assay has ended")
     _checked(libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0), "close the memory to others")
     _checked(libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "give up new privileges")
     restrict_files(paths)
@@ -380,7 +388,7 @@ def main(role: str, setup: int, channel: int, ready: int, verdict: int) -> None:
     sys.modules["jail_peer"] = peer  # dataclasses look their module up
     spec.loader.exec_module(peer)
     try:
-        enter(given["limits"], given["paths"])
+        enter(given["limits"], given["paths"], given["parent"])
     except Exception as error:
         os.write(ready, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
@@ -390,7 +398,7 @@ def main(role: str, setup: int, channel: int, ready: int, verdict: int) -> None:
     if role == "worker":
         peer.work(given["code"], channel)
     else:
-        peer.examine(given["tests"], given["redefined"], channel, verdict)
+        peer.examine(given["tests"], given["redefined"], given["objects"], channel, verdict)
 
 
 if __name__ == "__main__":  # pragma: no cover

@@ -27,6 +27,7 @@ LONGEST_MESSAGE = 2**23
 """Bytes of the longest message one process takes from the other."""
 LONGEST_DETAIL = 500
 _SAFE = 2**53
+_CALLS = (("call", None), ("iter", None), ("call", "__next__"))
 _CONTAINERS = (list, dict, set, bytearray)
 
 
@@ -98,10 +99,12 @@ class Peer:
     Args:
         trusting: Whether the other may do anything with our objects (the worker's end). The
             examiner's lets the other call what it was handed, and nothing more.
+        objects: Whether more may be done with the other's objects than call and iterate them. What
+            they then answer is the other's word.
     """
 
-    def __init__(self, channel: int, *, trusting: bool) -> None:
-        self.channel, self.trusting = channel, trusting
+    def __init__(self, channel: int, *, trusting: bool, objects: bool = False) -> None:
+        self.channel, self.trusting, self.may_ask = channel, trusting, objects or trusting
         self.objects: dict[int, Any] = {}
         self.numbers: dict[int, int] = {}
         self.errors: dict[str, type[BaseException]] = {}
@@ -216,6 +219,11 @@ class Peer:
         """Have the other do something with one of its objects; the value, or its error raised."""
         if self.gone is not None:
             raise self.gone
+        if not self.may_ask and (what, name) not in _CALLS:
+            raise TypeError(
+                "the code gave an object of its own where data was wanted; tests that use objects "
+                "of the code's classes need 'objects'"
+            )
         sent = [self.encode(value) for value in args]
         self.send("ask", number, what, name, sent, {k: self.encode(v) for k, v in kwargs.items()})
         while True:
@@ -360,9 +368,9 @@ def _line_of(error: BaseException, filename: str) -> int | None:
 # --- the examiner ---------------------------------------------------------------------------------
 
 
-def examine(tests: str, redefined: list[str], channel: int, verdict: int) -> None:
+def examine(tests: str, redefined: list[str], objects: bool, channel: int, verdict: int) -> None:
     """Run the tests against the worker, and write the verdict: kind and detail, as JSON."""
-    peer = Peer(channel, trusting=False)
+    peer = Peer(channel, trusting=False, objects=objects)
     kind, detail = verdict_of(peer, tests, redefined)
     text = json.dumps([kind, detail[:LONGEST_DETAIL]]).encode()
     os.write(verdict, text)

@@ -11,12 +11,12 @@ Where the kernel has no such walls, nothing is run.
 What is guarded against: code that writes, prints, exits or raises what looks like success, patches
 builtins or modules, overrides ``__eq__``, walks frames or memory for expected values, or changes
 the tests. All of it happens in the worker; the expected values and the verdict are in the examiner,
-which compares data it has built itself. The limit of that: an object that is no plain data stays
-in the worker, and what is *asked* of it (``len``, iteration, a method, ``bool``) the worker
-answers; so tests should compare values. Code that knows the tests' arguments by heart can answer
-them alone: no sandbox can tell. What is not guarded against: a fault of the kernel itself, what can be
-learnt from timing, and that a path exists (``stat`` is not restricted). Tests are walled in too,
-but are trusted for what they say.
+which compares data it has built itself. An object that is no plain data stays in the worker, and
+the tests can only call and iterate it, unless they are told to use such objects: what is then
+*asked* of one (``len``, a method, ``bool``) the worker answers, so tests should compare values.
+Code that knows the tests' arguments by heart can answer them alone: no sandbox can tell. What is
+not guarded against: a fault of the kernel itself, what can be learnt from timing, and that a path
+exists (``stat`` is not restricted). Tests are walled in too, but are trusted for what they say.
 
 What tests cannot do: compare objects of the code's own classes by the code's own ``__eq__``, or use
 packages beyond the standard library. Threads and ``asyncio`` do not work in the code.
@@ -103,7 +103,12 @@ def is_isolated() -> bool:
 
 
 def run_tests(
-    code: str, tests: str, limits: Limits | None = None, *, redefined: Sequence[str] = ()
+    code: str,
+    tests: str,
+    limits: Limits | None = None,
+    *,
+    redefined: Sequence[str] = (),
+    objects: bool = False,
 ) -> Outcome:
     """Run untrusted code, and tests against what it defines.
 
@@ -115,6 +120,9 @@ def run_tests(
         limits: What may be used; by default :class:`Limits`.
         redefined: Names of Python's builtins that the tests mean to have from the code; all others
             are Python's own.
+        objects: Whether the tests use objects of the code's own classes: attributes, methods,
+            ``len``, ``bool``. Such an object answers for itself, so compare the values it gives.
+            Without, the code's functions are called, and what they give is data or iterated.
 
     Raises:
         SandboxError: If the code cannot be walled in; it is then not run.
@@ -131,7 +139,9 @@ def run_tests(
         "code": code,
         "tests": tests,
         "redefined": list(redefined),
+        "objects": objects,
         "paths": readable_paths(),
+        "parent": os.getpid(),
         "limits": {"cpu_seconds": limits.cpu_seconds, "memory_bytes": limits.memory_mib * 2**20},
     }
     with _Run(given, limits) as run:
@@ -182,7 +192,9 @@ class _Run:
                 channels = keep(ours), keep(theirs)
                 both = [
                     self._start("worker", {"code"}, channels[0], None, out),
-                    self._start("examiner", {"tests", "redefined"}, channels[1], said, None),
+                    self._start(
+                        "examiner", {"tests", "redefined", "objects"}, channels[1], said, None
+                    ),
                 ]
             for told in both:  # side by side: most of a run is the start of two interpreters
                 self._await(told)
@@ -206,7 +218,7 @@ class _Run:
         ready, ready_end = os.pipe()
         told = self.stack.enter_context(os.fdopen(ready, "rb", 0))
         with tempfile.TemporaryFile() as setup, os.fdopen(ready_end, "wb", 0) as tell:
-            parts = parts | {"limits", "paths"}
+            parts = parts | {"limits", "paths", "parent"}
             setup.write(json.dumps({k: v for k, v in self.given.items() if k in parts}).encode())
             setup.seek(0)
             numbers = [setup.fileno(), channel.fileno(), tell.fileno()]
@@ -230,7 +242,7 @@ class _Run:
 
     def _await(self, told: IO[bytes]) -> None:
         text = b""
-        while select.select([told], [], [], _START_SECONDS)[0] and (more := told.read(4096)):
+        while _readable([told], _START_SECONDS) and (more := told.read(4096)):
             text += more
         if text != b"ready":
             said = text.decode(errors="replace") or "it did not start"
@@ -251,7 +263,7 @@ class _Run:
         open_ends = [self.verdict, self.output]
         while self.verdict in open_ends:
             left = end - time.monotonic()
-            readable = select.select(open_ends, [], [], left)[0] if left > 0 else []
+            readable = _readable(open_ends, left) if left > 0 else []
             if not readable:
                 return "timeout", f"not done after {self.limits.seconds:g} seconds"
             for file in readable:
@@ -283,7 +295,7 @@ class _Run:
 
     def _drain(self) -> None:
         """What the code has printed before the verdict and nobody has read yet."""
-        while select.select([self.output], [], [], 0)[0]:
+        while _readable([self.output], 0.0):
             more = os.read(self.output.fileno(), 2**16)
             if not more or len(self.printed) >= self.limits.output_bytes:
                 return
@@ -332,6 +344,15 @@ class _Run:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
                 self._wait(role, 0.0)
+
+
+def _readable(files: Sequence[IO[bytes]], seconds: float) -> list[IO[bytes]]:
+    """Those that have something to read, or ended; waits until one has."""
+    poll = select.poll()  # select() knows no descriptor from 1024 on
+    by_number = {file.fileno(): file for file in files}
+    for number in by_number:
+        poll.register(number, select.POLLIN)
+    return [by_number[number] for number, _ in poll.poll(math.ceil(seconds * 1000))]
 
 
 def _cpu(used: resource.struct_rusage) -> float:

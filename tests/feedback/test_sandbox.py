@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from assay.feedback.sandbox import Limits, SandboxError, is_isolated, run_tests
 
 HOSTILE = sorted((Path(__file__).parent / "hostile").glob("*.py"))
 # by the processor's clock, so that a busy machine changes nothing
-SMALL = Limits(seconds=60, cpu_seconds=1)
+SMALL = Limits(seconds=60, cpu_seconds=1, memory_mib=128)
 SHORT = Limits(seconds=0.5)
 
 walled = pytest.mark.skipif(not is_isolated(), reason="this kernel has no Landlock or no seccomp")
@@ -161,6 +163,95 @@ def test_nothing_is_left_running_and_no_folder_stays(tmp_path, monkeypatch):
         assert processes_of_nobody() <= before
 
 
+@walled
+def test_nothing_outlives_assay(tmp_path):
+    # the sleeper uses no processor time, so no limit of the kernel ends it
+    code = "import time\ntime.sleep(600)"
+    run = f"run_tests({code!r}, 'f()', Limits(seconds=500))"
+    program = f"from assay.feedback.sandbox import *; {run}"
+    before = set(jailed())
+    runner = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=Path(sandbox.__file__).parents[2]
+    )
+    until(lambda: len(set(jailed()) - before) == 2)
+    mine = set(jailed()) - before
+    time.sleep(0.5)  # past the start: the walls stand
+    runner.kill()
+    runner.wait()
+    until(lambda: not mine & set(jailed()))
+
+
+def jailed() -> list[int]:
+    """Processes of the sandbox, anybody's."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"jail.py" in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def until(come_true, seconds=60.0) -> None:
+    end = time.monotonic() + seconds
+    while not come_true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@walled
+def test_many_open_files_are_no_hindrance():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] < 3000:
+        pytest.skip("this many files may not be opened here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3000, before[1]))
+    files = [os.open("/dev/null", os.O_RDONLY) for _ in range(1500)]
+    try:
+        assert run_tests("def f(): return 1", "assert f() == 1", SMALL).passed
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@walled
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody to try it")
+def test_an_ordinary_user_has_the_same_walls(tmp_path):
+    python = next(
+        (
+            place for name in ("python3.14", "python3.13", "python3.12", "python3.11", "python3")
+            if (place := shutil.which(name, path="/usr/bin:/usr/local/bin"))
+            and jail._others_may_read(Path(place))
+            and subprocess.run([place, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"],
+                               check=False).returncode == 0
+        ),
+        None,
+    )  # fmt: skip
+    if python is None:
+        pytest.skip("no Python of the system that everybody may run")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    package = Path(sandbox.__file__).parents[1]
+    for name in ("__init__", "errors", "feedback/__init__", "feedback/jail", "feedback/jail_peer",
+                 "feedback/sandbox"):  # fmt: skip
+        target = tmp_path / "assay" / f"{name}.py"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(package / f"{name}.py", target)
+    program = r"""
+import os
+from assay.feedback.sandbox import run_tests
+for code in ("def f(): return os.getuid()", "import socket\nsocket.socket()", "os.fork()",
+             "open('/etc/passwd')", "os.kill(os.getppid(), 9)", "os.chmod('/tmp', 0)"):
+    print(run_tests("import os\n" + code, f"assert f() == {os.getuid()}").kind)
+"""
+    found = subprocess.run(
+        [python, "-c", program], cwd=tmp_path, user=NOBODY, group=NOBODY, capture_output=True,
+        text=True, check=False, extra_groups=[],
+    )  # fmt: skip
+    assert found.stdout.split() == ["passed", *["blocked"] * 5], found.stderr
+
+
 PASSING = {
     "a value": ("def add(a, b): return a + b", "assert add(2, 3) == 5"),
     "an import": ("def add(a, b): return a + b", "from solution import add\nassert add(2, 3) == 5"),
@@ -215,7 +306,7 @@ PASSING = {
 @walled
 @pytest.mark.parametrize("name", PASSING)
 def test_right_code_passes(name):
-    outcome = run_tests(*PASSING[name], SMALL)
+    outcome = run_tests(*PASSING[name], SMALL, objects=name == "a class")
     assert outcome.passed, outcome
 
 

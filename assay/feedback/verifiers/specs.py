@@ -17,7 +17,7 @@ from assay.formats.fields import shown
 _NAMES = {str: "text", int: "a whole number", bool: "true or false", float: "a number"}
 
 
-def verifier_of(spec: Mapping[str, Any]) -> Rule:
+def verifier_of(spec: object) -> Rule:
     """The verifier of a spec: ``{"kind": "word_count", "at_least": 50}``.
 
     Raises:
@@ -52,7 +52,7 @@ def verifier_of(spec: Mapping[str, Any]) -> Rule:
     return made(**values)
 
 
-def verifiers_of(specs: Sequence[Mapping[str, Any]]) -> list[Rule]:
+def verifiers_of(specs: Sequence[object]) -> list[Rule]:
     """Several verifiers, each with a name of its own.
 
     Raises:
@@ -90,7 +90,7 @@ def load_verifiers(path: str | Path) -> list[Rule]:
 
 
 def _advice(name: str, known: Mapping[str, Any]) -> str:
-    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    close = get_close_matches(name, known, n=3)
     if close:
         return f"did you mean {' or '.join(repr(c) for c in close)}?"
     return f"there are {', '.join(known)}."

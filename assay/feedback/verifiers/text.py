@@ -16,6 +16,7 @@ _ABBREVIATION = re.compile(
 )
 _ITEM = r"[ \t]*(?:[-*+•][ \t]+|\d{1,3}[.)][ \t]+)"
 _BLOCK = re.compile(rf"\n[ \t]*\n|\n(?={_ITEM}\S)|\n(?=[ \t]*#)|(?<=:)\n")
+_HEADING = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 _MARKER = re.compile(rf"^(?:{_ITEM}|[ \t]*#+[ \t]+)")
 
 
@@ -31,7 +32,8 @@ def sentences(text: str) -> list[str]:
     its paragraph, list item or heading. The full stop of an initial or a common English
     abbreviation ends none.
     """
-    return [s for block in _BLOCK.split(text) for s in _sentences(_MARKER.sub("", block))]
+    apart = _HEADING.sub(r"\g<0>\n", text)
+    return [s for block in _BLOCK.split(apart) for s in _sentences(_MARKER.sub("", block))]
 
 
 def _sentences(block: str) -> list[str]:

@@ -122,6 +122,8 @@ class CodeTests(Rule, kind="code_tests"):
     """Python that goes before the code, such as imports."""
     redefined: tuple[str, ...] = ()
     """Python's builtins that the code is to define anew."""
+    objects: bool = False
+    """Whether tests use objects of the code's own classes, which answer for themselves."""
     seconds: int | float = 10.0
     """Longest time of a run."""
     cpu_seconds: int = 10
@@ -148,7 +150,11 @@ class CodeTests(Rule, kind="code_tests"):
         if not code.strip():
             return Check.of(False, "there is no code")
         outcome = run_tests(
-            f"{self.before}\n{code}", tests, self.limits(), redefined=self.redefined
+            f"{self.before}\n{code}",
+            tests,
+            self.limits(),
+            redefined=self.redefined,
+            objects=self.objects,
         )
         detail = f"{outcome.kind}: {outcome.detail}" if outcome.detail else outcome.kind
         return Check.of(outcome.passed, detail)

@@ -1,3 +1,3 @@
 # kind: output
 def attack():
-    return "x" * 10**7 * 2
+    return "x" * 10**7
