@@ -5,12 +5,11 @@ is written, sent, read, kept in the cache on disk, and counted against a budget.
 HTTP library alone in a pool of threads, without any of that.
 """
 
-import itertools
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,17 +42,24 @@ class Settings(Recorded):
 def run(settings: Settings) -> None:
     """Time the systems in turns, measure the memory once, print tables, write the record."""
     job = {"in_flight": settings.in_flight, "requests": settings.requests}
-    rates: dict[str, list[float]] = {name: [] for name in SYSTEMS}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in SYSTEMS}
     for _ in range(settings.repeats):
-        for name, rate in rates.items():
-            rate.append(run_worker(__file__, name, job)["per_second"])
+        for name, repeats in found.items():
+            repeats.append(run_worker(__file__, name, job))
     memory = run_worker(__file__, "memory", {**job, "requests": settings.rows})
-    rows = [(SYSTEMS[name], shown(rate, 0)) for name, rate in rates.items()]
-    print(table(("system", f"judgments/s, {settings.in_flight} in flight"), rows))
+    rows = [
+        (
+            SYSTEMS[name],
+            shown([r["per_second"] for r in repeats], 0),
+            shown([r["processor_ms"] for r in repeats], 2, " ms"),
+        )
+        for name, repeats in found.items()
+    ]
+    print(table(("system", f"judgments/s, {settings.in_flight} in flight", "processor"), rows))
     marks = [(f"{int(n):,}", f"{mb:.1f} MB") for n, mb in memory["peak_mb"].items()]
     print(table(("rows", "peak memory"), marks))
     print(f"{memory['per_second']:.0f} judgments/s over these rows; {WANTED} are wanted")
-    write_record("judge_client", settings, {"per_second": rates, "memory": memory})
+    write_record("judge_client", settings, {"systems": found, "memory": memory})
 
 
 SYSTEMS = {
@@ -81,65 +87,73 @@ def prompt(row: int) -> str:
     return f"Which answer to question {row} is better, A or B? " + "Some words of an answer. " * 60
 
 
-def asked(url: str, folder: str, in_flight: int, rows: Iterable[int]) -> Iterator[int]:
-    """The rows, each when it is judged."""
+Judge = Callable[[Iterable[int]], Iterator[Any]]
+
+
+@contextmanager
+def client(job: dict[str, Any], folder: str) -> Iterator[Judge]:
+    """What judges rows through Assay's client, the cache in a folder."""
     from assay.feedback.cache import ReplyCache
     from assay.feedback.client import AsyncClient, Endpoint
     from assay.feedback.costs import Budget
     from assay.feedback.flow import each
     from assay.feedback.replies import Reply
 
-    served = Endpoint(base_url=url, model="m", prompt_price=1.0, response_price=4.0)
-    cache = ReplyCache(Path(folder) / "replies.sqlite")
-    client = AsyncClient(served, cache=cache, budget=Budget(1e9))
+    with endpoint() as served:
+        prices = {"prompt_price": 1.0, "response_price": 4.0}
+        cache = ReplyCache(Path(folder) / "replies.sqlite")
+        asking = AsyncClient(
+            Endpoint(base_url=served.url, model="m", **prices), cache=cache, budget=Budget(1e9)
+        )
 
-    async def judge(row: int) -> Reply:
-        return await client.chat((Message("user", prompt(row)),), **SETTINGS)
+        async def judge(row: int) -> Reply:
+            return await asking.chat((Message("user", prompt(row)),), **SETTINGS)
 
-    for row, reply in each(rows, judge, in_flight):
-        assert reply.choices[0].logprobs
-        yield row
-    client.close()
-    cache.close()
-
-
-def time_client(job: dict[str, Any]) -> dict[str, Any]:
-    """Judgments a second, the first hundred left out."""
-    with endpoint() as served, tempfile.TemporaryDirectory() as folder:
-        rows = asked(served.url, folder, job["in_flight"], range(job["requests"] + 100))
-        return {"per_second": rate_of(rows, job["requests"])}
+        yield lambda rows: each(rows, judge, job["in_flight"])
+        asking.close()
+        cache.close()
 
 
-def time_cached(job: dict[str, Any]) -> dict[str, Any]:
-    """Judgments a second that were all asked before."""
-    with endpoint() as served, tempfile.TemporaryDirectory() as folder:
-        count = job["requests"] + 100
-        for _ in asked(served.url, folder, job["in_flight"], range(count)):
+def time_client(job: dict[str, Any]) -> dict[str, float]:
+    """The client's figures."""
+    with tempfile.TemporaryDirectory() as folder, client(job, folder) as judge:
+        return timed(judge, job["requests"])
+
+
+def time_cached(job: dict[str, Any]) -> dict[str, float]:
+    """The client's figures where all was asked before."""
+    with tempfile.TemporaryDirectory() as folder, client(job, folder) as judge:
+        for _ in judge(range(job["requests"])):
             pass
-        return {
-            "per_second": rate_of(
-                asked(served.url, folder, job["in_flight"], range(count)), job["requests"]
-            )
-        }
+        return timed(judge, job["requests"])
 
 
-def time_library(job: dict[str, Any]) -> dict[str, Any]:
-    """Requests a second of the HTTP library, in threads."""
+def time_library(job: dict[str, Any]) -> dict[str, float]:
+    """The figures of the HTTP library, in threads."""
     import httpx2
 
-    with endpoint() as served, httpx2.Client(limits=httpx2.Limits(max_connections=None)) as http:
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    with (
+        endpoint() as served,
+        httpx2.Client(limits=limits) as http,
+        ThreadPoolExecutor(job["in_flight"]) as pool,
+    ):
 
-        def ask(row: int) -> int:
+        def ask(row: int) -> Any:
             messages = [{"role": "user", "content": prompt(row)}]
             body = {"model": "m", "messages": messages, **SETTINGS}
-            reply = http.post(f"{served.url}/chat/completions", json=body)
-            assert reply.json()["choices"][0]["logprobs"]
-            return row
+            return http.post(f"{served.url}/chat/completions", json=body).json()["choices"]
 
-        with ThreadPoolExecutor(job["in_flight"]) as pool:
-            return {
-                "per_second": rate_of(pool.map(ask, range(job["requests"] + 100)), job["requests"])
-            }
+        return timed(lambda rows: pool.map(ask, rows), job["requests"])
+
+
+def timed(judge: Judge, count: int) -> dict[str, float]:
+    """Judgments a second, and processor time of each, after a hundred others."""
+    assert sum(1 for _ in judge(range(-100, 0))) == 100
+    began, used = time.perf_counter(), time.process_time()
+    assert sum(1 for _ in judge(range(count))) == count
+    seconds, processor = time.perf_counter() - began, time.process_time() - used
+    return {"per_second": count / seconds, "processor_ms": processor / count * 1e3}
 
 
 def measure_memory(job: dict[str, Any]) -> dict[str, Any]:
@@ -147,21 +161,11 @@ def measure_memory(job: dict[str, Any]) -> dict[str, Any]:
     marks = {max(1, job["requests"] * share // 10) for share in (1, 2, 5, 10)}
     peaks: dict[str, float] = {}
     began = time.perf_counter()
-    with endpoint() as served, tempfile.TemporaryDirectory() as folder:
-        for row in asked(served.url, folder, job["in_flight"], range(job["requests"])):
+    with tempfile.TemporaryDirectory() as folder, client(job, folder) as judge:
+        for row, _ in judge(range(job["requests"])):
             if row + 1 in marks:
                 peaks[str(row + 1)] = peak_mb()
     return {"peak_mb": peaks, "per_second": job["requests"] / (time.perf_counter() - began)}
-
-
-def rate_of(rows: Iterator[Any], count: int) -> float:
-    """How many come in a second after the first hundred."""
-    for _ in itertools.islice(rows, 100):
-        pass
-    began = time.perf_counter()
-    done = sum(1 for _ in rows)
-    assert done == count
-    return count / (time.perf_counter() - began)
 
 
 def peak_mb() -> float:
