@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,7 @@ SYSTEMS = {
 def endpoint() -> Iterator[Any]:
     """A fake endpoint in another process."""
     sys.path.append(str(ROOT / "tests" / "feedback"))
-    from fake_endpoint import ProcessEndpoint
-
-    served = ProcessEndpoint()
+    served = import_module("fake_endpoint").ProcessEndpoint()
     try:
         yield served
     finally:
