@@ -39,11 +39,8 @@ BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 LARGEST_REPLY = 64 * 2**20
 """Most bytes of a reply that are read."""
-POOLS = 8
-"""The library looks through all of a pool's connections twice for a request: some small pools cost
-less than a large one."""
-CONNECTIONS = httpx2.Limits(max_connections=128, max_keepalive_connections=32)
-"""Of each pool."""
+CONNECTIONS = httpx2.Limits(max_connections=4, max_keepalive_connections=1)
+"""Of one request at a time."""
 REACH_ADVICE = "if it is yours, say so with reach 'loopback' (this machine) or 'private' (any)"
 _TRANSIENT = frozenset({408, 409, 425, 429})
 _MAY_COST = frozenset({408, 499, 502, 504, 524})
@@ -454,22 +451,31 @@ class _Wire:
             self._headers["Authorization"] = f"Bearer {key}"
         self._path = parts.path.rstrip("/")
         self._proxy = None if connection.reach == "public" else _proxy_for(connection.base_url)
-        self._pools: list[httpx2.AsyncClient] = []
-        self._posted = 0
+        self._idle: list[httpx2.AsyncClient] = []
+        self._certificates: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resolving = asyncio.Lock()
         self._target: Target | None = None
         self._urls: dict[tuple[str, str], httpx2.URL] = {}
 
     async def aclose(self) -> None:
-        pools, self._pools = self._pools, []
+        idle, self._idle = self._idle, []
         if self._loop is asyncio.get_running_loop():
-            for http in pools:
+            for http in idle:
                 await http.aclose()
 
     async def post(self, route: str, body: bytes) -> tuple[int, httpx2.Headers, bytes]:
         """Status, headers and body of the reply; addresses are tried until one connects."""
-        http = self._opened()
+        http = self._taken()
+        try:
+            return await self._posted(http, route, body)
+        finally:
+            if self._loop is asyncio.get_running_loop():
+                self._idle.append(http)
+
+    async def _posted(
+        self, http: httpx2.AsyncClient, route: str, body: bytes
+    ) -> tuple[int, httpx2.Headers, bytes]:
         if self._proxy is not None:  # it resolves the name, and connects
             return await self._post(http, self._connection.base_url.rstrip("/") + route, body, {})
         target = await self._resolved()
@@ -521,17 +527,18 @@ class _Wire:
                     )
         return self._target
 
-    def _opened(self) -> httpx2.AsyncClient:
-        """The next pool in turn."""
-        loop = asyncio.get_running_loop()
-        if not self._pools or self._loop is not loop:
-            self._loop, self._resolving = loop, asyncio.Lock()
-            verify = self._verify or _certificates(self._connection.base_url)
-            self._pools = [self._pool(verify) for _ in range(POOLS)]
-        self._posted += 1
-        return self._pools[self._posted % POOLS]
+    def _taken(self) -> httpx2.AsyncClient:
+        """A connection of its own for a request, the last one used first.
 
-    def _pool(self, verify: Any) -> httpx2.AsyncClient:
+        Not the library's pool of all of them, which it looks through twice for every request.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._idle, self._resolving = loop, [], asyncio.Lock()
+            self._certificates = self._verify or _certificates(self._connection.base_url)
+        return self._idle.pop() if self._idle else self._opened()
+
+    def _opened(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(
             timeout=self._connection.timeout_seconds,
             follow_redirects=False,
@@ -539,7 +546,7 @@ class _Wire:
             # a proxy was chosen by the host's name; the address would be chosen by another rule
             trust_env=False,
             proxy=self._proxy,
-            verify=verify,
+            verify=self._certificates,
         )
 
 
