@@ -215,10 +215,16 @@ def _coefficients(
 ) -> dict[str, Measured]:
     """Cohen's kappa and Krippendorff's nominal alpha of the judge's verdict and the majority's.
 
-    Every comparison counts in both orders, half each, so that neither depends on which response is
-    listed first: in a file that lists the better one first, people would have one answer only.
+    Of what people decided: an even vote is no verdict, and mostly no tie either. Every comparison
+    counts in both orders, half each, so that neither depends on which response is listed first: in
+    a file that lists the better one first, people would have one answer only.
     """
-    judge, people = (np.sign(x - 0.5).astype(int) + 1 for x in (p, q))
+    decided = q != 0.5
+    if not decided.any():
+        none: Measured = Undefined("people are evenly split on every comparison.")
+        return {"kappa": none, "alpha": none}
+    judge, people = (np.sign(x[decided] - 0.5).astype(int) + 1 for x in (p, q))
+    cluster = np.unique(cluster[decided], return_inverse=True)[1]
     parts = np.zeros((int(cluster.max()) + 1, 3, 3))
     np.add.at(parts, (cluster, judge, people), 0.5)
     np.add.at(parts, (cluster, 2 - judge, 2 - people), 0.5)
@@ -234,11 +240,10 @@ def _coefficients(
     values = statistic(flat.sum(axis=0)[None])[0].tolist()
     intervals = bootstrap_sums(flat, statistic, resamples, seed)
     found = [
-        Figure(value, *interval, len(p)) if np.isfinite(value) else None
+        Figure(value, *interval, int(decided.sum()))
         for value, interval in zip(values, intervals, strict=True)
     ]
-    none = Undefined("judge and people are even on every comparison.")
-    return {"kappa": found[0] or none, "alpha": found[1] or none}
+    return {"kappa": found[0], "alpha": found[1]}
 
 
 def calibration(

@@ -72,10 +72,10 @@ def _people(record: Record) -> str:
         return _undefined("Agreement with people", block)
     people = block["among_people"]
     rows = [
-        ["accuracy, both orders", block["accuracy"]],
-        ["accuracy, first order alone", block["first_order"]],
-        ["accuracy, second order alone", block["second_order"]],
-        ["accuracy of consistent verdicts", block["consistent"]],
+        ["both orders", block["accuracy"]],
+        ["first order alone", block["first_order"]],
+        ["second order alone", block["second_order"]],
+        ["consistent verdicts alone", block["consistent"]],
         ["share of consistent verdicts", block["consistent_share"]],
         ["Cohen's kappa", block["kappa"]],
         ["Krippendorff's alpha", block["alpha"]],
@@ -90,7 +90,7 @@ def _people(record: Record) -> str:
         "its own answers say; where a file lists the better response first, a bias of position "
         "makes one of them look good.</p>"
         + chart
-        + _table("95 % intervals over prompts; ties count ½.", rows)
+        + _table("Accuracy first; 95 % intervals over prompts; ties count ½.", rows)
     )
 
 
@@ -214,8 +214,8 @@ def _length(record: Record) -> str:
     )
     text = (
         "Balanced accuracy is the mean of that where people prefer the longer and where they "
-        "prefer the shorter. In P(people prefer i) = σ(a logit p + b ln(length of i / length of j)), b "
-        "below 0 says that the judge overrates length."
+        "prefer the shorter. In P(people prefer i) = σ(a logit p + b ln(length of i / length of "
+        "j)), b below 0 says that the judge overrates length."
     )
     return (
         f'<h2>Length</h2><p>{escape(text)}</p><figure><div class="box">{chart}</div>{key}</figure>'

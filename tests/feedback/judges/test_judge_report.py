@@ -170,6 +170,7 @@ def test_kappa_and_alpha_are_those_of_the_packages() -> None:
         )
     )
     found = with_people(records)
+    judge, people = judge[people != 0], people[people != 0]  # an even vote is no verdict
     a, b = np.concatenate([judge, -judge]), np.concatenate([people, -people])
     assert figure(found.kappa).value == pytest.approx(cohen_kappa_score(a, b))
     wanted = alpha(np.stack([a, b]), level_of_measurement="nominal")
