@@ -324,6 +324,41 @@ def reliability_chart(title: str, bins: Sequence[tuple[float, float, float, floa
     return _svg(title, size, size, parts, "square")
 
 
+def scatter_chart(
+    title: str, points: Sequence[tuple[float, float]], xlabel: str, ylabel: str
+) -> str:
+    """Points of two probabilities, the diagonal, and the ground shaded where they take sides.
+
+    The shaded quarters are those where one is above ½ and the other below.
+    """
+    size, left, top, bottom = 380.0, 54.0, 24.0, 330.0
+    right = size - 16.0
+
+    def x(value: float) -> float:
+        return left + value * (right - left)
+
+    def y(value: float) -> float:
+        return bottom - value * (bottom - top)
+
+    wide, high = (right - left) / 2, (bottom - top) / 2
+    parts = [
+        _rect("beyond", x(0.0), y(1.0), wide, high),
+        _rect("beyond", x(0.5), y(0.5), wide, high),
+    ]
+    for value in round_ticks(0.0, 1.0):
+        parts.append(_line(left, y(value), right, y(value), "grid"))
+        parts.append(_text(left - 6, y(value) + 4, f"{value:g}", "end"))
+        parts.append(_text(x(value), bottom + 18, f"{value:g}"))
+    parts.append(_line(x(0.0), y(0.0), x(1.0), y(1.0), "chance"))
+    parts += [
+        f'<circle class="dot model" cx="{_n(x(a))}" cy="{_n(y(b))}" r="3.5" fill-opacity="0.5"/>'
+        for a, b in points
+    ]
+    parts.append(_text((left + size) / 2, size - 8, xlabel))
+    parts.append(_text(left - 40, top - 10, ylabel, "start"))
+    return _svg(title, size, size, parts, "square")
+
+
 def round_ticks(low: float, high: float, wanted: int = 6) -> list[float]:
     """About so many round numbers between two: steps of 1, 2 or 5 times a power of ten."""
     raw = (high - low) / max(wanted - 1, 1)

@@ -45,6 +45,12 @@ from assay.stats.intervals import bootstrap_sums, cluster_bootstrap, cluster_mea
 from assay.stats.laplace import LastLayerLaplace
 from assay.stats.length import LengthBaseline, reward_length_correlation
 from assay.stats.pairs import accuracy, accuracy_difference, brier, preference_nll
+from assay.stats.prediction_powered import (
+    PredictionPowered,
+    WinRate,
+    prediction_powered_mean,
+    win_rate,
+)
 from assay.stats.reduce import (
     LowestIsLast,
     length_bias,
@@ -78,12 +84,14 @@ __all__ = [
     "LengthBaseline",
     "LowestIsLast",
     "Picks",
+    "PredictionPowered",
     "Rejection",
     "ReliabilityBin",
     "SampledSolutions",
     "SelectionCurves",
     "Standards",
     "StepReport",
+    "WinRate",
     "accuracy",
     "accuracy_difference",
     "auc",
@@ -120,6 +128,7 @@ __all__ = [
     "paired_bootstrap_p",
     "pass_at_n",
     "permutation_p",
+    "prediction_powered_mean",
     "prediction_std",
     "preference_nll",
     "reduce_steps",
@@ -133,4 +142,5 @@ __all__ = [
     "t_test",
     "uncertainty_error_correlation",
     "wilson",
+    "win_rate",
 ]

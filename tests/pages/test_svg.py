@@ -22,6 +22,7 @@ from assay.pages.svg import (
     reliability_chart,
     round_ticks,
     rows_chart,
+    scatter_chart,
     symbol,
 )
 
@@ -251,3 +252,13 @@ def test_lines_may_have_places_of_their_own_on_one_axis() -> None:
     assert ends["gold"] - starts["gold"] == pytest.approx(
         (ends["random"] - starts["random"]) / 2, abs=0.1
     )
+
+
+def test_points_of_two_probabilities_lie_where_they_are() -> None:
+    text = scatter_chart("t", [(0.5, 0.5), (0.0, 1.0), (1.0, 1.0)], "x", "<y>")
+    (mid, middle), (left, top), (right, other) = dots(text)
+    assert top == other
+    assert mid == pytest.approx((left + right) / 2, abs=0.1)
+    assert middle > top
+    assert text.count('class="beyond"') == 2
+    ElementTree.fromstring(text)
