@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from assay.configs import Judge as JudgeConfig
+from assay.data.pairs import fingerprint, prompt_key
 from assay.errors import ConfigError, DataError, TrainingError
 from assay.feedback.client import AsyncClient
 from assay.feedback.endpoints import client_of, close, endpoint_of
 from assay.feedback.estimates import estimate
 from assay.feedback.judges.candidates import read_candidates
 from assay.feedback.judges.endpoint import Asking, EndpointJudge, planned_requests
+from assay.feedback.judges.judge_page import judge_page
+from assay.feedback.judges.judge_report import JudgeReport, judge_report
+from assay.feedback.judges.judged import JudgedComparison
 from assay.feedback.judges.kept import KeptJudge
 from assay.feedback.judges.packs import load_pack
-from assay.feedback.judges.pairs import OUTCOMES, USABLE
+from assay.feedback.judges.pairs import OUTCOMES, USABLE, PairJudgment
 from assay.feedback.judges.questions import Questioner
 from assay.feedback.judges.records import Judge, Question
 from assay.feedback.judges.rows import judged_row
@@ -31,8 +35,10 @@ from assay.feedback.judges.tasks import (
     Task,
     judged_stream,
 )
+from assay.formats.comparisons import Pair
 from assay.formats.files import check_writable, is_same_file, read_rows, write_rows
 from assay.formats.tally import Tally
+from assay.types import Comparison
 
 
 @dataclass(frozen=True)
@@ -56,11 +62,13 @@ class JudgedFile:
     judge: str
     pack: str
     dropped: Mapping[str, int]
+    report: JudgeReport
     usage: Mapping[str, Any] | None = None
+    page: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        return {**self.__dict__}
+        return {**self.__dict__, "report": self.report.to_dict()}
 
     def __str__(self) -> str:
         said = ", ".join(f"{n:,} {name}" for name, n in self.outcomes.items() if n)
@@ -85,6 +93,9 @@ class JudgedFile:
         lines.append(f"written to {self.output}")
         if self.failed is not None:
             lines.append(f"{self.rows_failed:,} rows without any judgment to {self.failed}")
+        lines += ["", str(self.report)]
+        if self.page is not None:
+            lines.append(f"page: {self.page}")
         return "\n".join(lines)
 
 
@@ -226,15 +237,22 @@ def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | No
     counts = _Counts()
     spare = config.out.with_name(f"{_stem(config.out)}.failed.jsonl")
     lost: list[dict[str, Any]] = []
+    records: list[JudgedComparison] = []
     with progress_bars() as report:
         total = _count(config)
-        comparisons = read_candidates(
-            config.files, tally, on_bad_row=config.on_bad_row, limit=config.limit
-        )
+        votes: deque[Mapping[Pair, tuple[float, ...]]] = deque()
+
+        def comparisons() -> Iterator[Comparison]:
+            for candidate in read_candidates(
+                config.files, tally, on_bad_row=config.on_bad_row, limit=config.limit
+            ):
+                votes.append(candidate.votes)
+                yield candidate.comparison
 
         def rows() -> Iterator[dict[str, Any]]:
-            for judged in judged_stream(comparisons, task, judge):
+            for judged in judged_stream(comparisons(), task, judge):
                 counts.add(judged)
+                records.extend(records_of(judged, votes.popleft()))
                 report(_stage(client), counts.rows, total, 0)
                 row = judged_row(judged, judge.name, provenance, config.inconsistent)
                 if row["preferences"]:
@@ -246,6 +264,9 @@ def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | No
         written = write_rows(config.out, rows())
     if lost:
         write_rows(spare, lost)
+    report_of = judge_report(records, judge.name, own=(judge.name,), seed=config.seed)
+    if config.page is not None:
+        judge_page(report_of.to_dict(), config.page)
     return JudgedFile(
         output=str(config.out),
         failed=str(spare) if lost else None,
@@ -260,8 +281,33 @@ def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | No
         judge=judge.name,
         pack=pack.label,
         dropped=dict(tally.dropped),
+        report=report_of,
+        page=None if config.page is None else str(config.page),
         usage=None if client is None else _usage(client, judge),
     )
+
+
+def records_of(
+    judged: Judged, votes: Mapping[Pair, tuple[float, ...]]
+) -> Iterator[JudgedComparison]:
+    """What a report is made of: a record a pair, without the words."""
+    key = prompt_key(judged.comparison.prompt)
+    texts = [c.response_text for c in judged.comparison.conversations()]
+    for place, pair in enumerate(judged.pairs):
+        i, j = pair.pair
+        yield JudgedComparison(
+            item=fingerprint([key, texts[i], texts[j]]).hex(),
+            prompt=key,
+            judgment=_bare(pair),
+            votes=votes.get((i, j), ()),
+            lengths=(len(texts[i]), len(texts[j])),
+            repeats=tuple(_bare(p) for p in judged.repeats[place]) if judged.repeats else (),
+        )
+
+
+def _bare(pair: PairJudgment) -> PairJudgment:
+    """Without rationales, which would be most of the memory."""
+    return replace(pair, answers=tuple(replace(a, detail=None) for a in pair.answers))
 
 
 class _Counts:
@@ -335,11 +381,11 @@ def _planned(config: JudgeConfig, task: Task) -> Planned:
 
     def asked() -> Iterator[Question]:
         nonlocal rows, questions
-        for comparison in read_candidates(
+        for candidate in read_candidates(
             config.files, tally, on_bad_row=config.on_bad_row, limit=config.limit
         ):
             rows += 1
-            for question in task.questions(comparison):
+            for question in task.questions(candidate.comparison):
                 questions += 1
                 yield question
 

@@ -33,6 +33,7 @@ Orders = Literal["both", "random", "fixed"]
 class Judged:
     """All that a judge holds of one comparison.
 
+    ``repeats`` has, for every pair, its judgments when the same was asked again.
     ``ratings`` has a mapping for each response, what was asked to the number said; a response
     whose answer failed lacks it. ``aspects`` has the pairs' judgments by dimension, where several
     were asked.
@@ -43,6 +44,7 @@ class Judged:
     answers: tuple[Answer, ...]
     ratings: tuple[Mapping[str, float], ...] | None = None
     aspects: Mapping[str, tuple[PairJudgment, ...]] | None = None
+    repeats: tuple[tuple[PairJudgment, ...], ...] = ()
 
 
 @runtime_checkable
@@ -95,22 +97,29 @@ class PairTask:
         ]
 
     def judged(self, comparison: Comparison, answers: Sequence[Answer]) -> Judged:
-        """The first repeat decides; later ones are kept in ``answers``."""
+        """The first repeat decides; the later ones are kept beside it."""
         taken = iter(answers)
         by_dimension: list[tuple[PairJudgment, ...]] = []
+        again: list[tuple[PairJudgment, ...]] = []
         for _ in self.dimensions or (None,):
             found = []
             for pair in combinations(range(len(comparison.responses)), 2):
                 orders = self._orders(comparison, pair)
                 said = [[next(taken) for _ in range(self.repeats)] for _ in orders]
-                found.append(judged_pair(pair, orders, tuple(repeats[0] for repeats in said)))
+                first, *later = (
+                    judged_pair(pair, orders, same) for same in zip(*said, strict=True)
+                )
+                found.append(first)
+                again.append(tuple(later))
             by_dimension.append(tuple(found))
         pairs = by_dimension[0]
         aspects = None
         if len(self.dimensions) > 0:
             aspects = dict(zip(self.dimensions, by_dimension, strict=True))
             pairs = tuple(_mean_of(list(same)) for same in zip(*by_dimension, strict=True))
-        return Judged(comparison, pairs, tuple(answers), aspects=aspects)
+        # of several dimensions a repeat is of each by itself, not of their mean
+        repeats = tuple(again) if self.repeats > 1 and not self.dimensions else ()
+        return Judged(comparison, pairs, tuple(answers), aspects=aspects, repeats=repeats)
 
     def _orders(self, comparison: Comparison, pair: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         ahead, behind = pair, (pair[1], pair[0])

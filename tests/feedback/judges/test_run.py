@@ -219,6 +219,26 @@ def test_peoples_labels_are_kept_beside_the_judges(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_the_report_says_how_good_the_judge_is(tmp_path: Path, capsys: Any) -> None:
+    rows = [
+        {"instruction": f"Question {i}", "input": "", "response_1": f"one {i}",
+         "response_2": f"two {i} {i}", "votes": [1, 1, 2 if i % 2 else 1]}
+        for i in range(6)
+    ]  # fmt: skip
+    data, out = write(tmp_path / "p.jsonl", rows), tmp_path / "judged.jsonl"
+    page = tmp_path / "judge.html"
+    with fake_endpoint() as endpoint:
+        flags = ("--repeats", "2", "--orders", "fixed", "--page", str(page), "--json")
+        assert verb(data, out, endpoint.url, *flags) == 0
+    report = json.loads(capsys.readouterr().out)["report"]
+    # shown in their own order, and liked because it stands first: it agrees by chance of the file
+    assert report["agreement"]["accuracy"]["value"] == 1.0
+    assert report["comparisons"] == 6
+    assert report["stability"]["same_choice"]["value"] == 1.0
+    assert "Question" not in page.read_text()
+    assert "<html" in page.read_text()
+
+
 def test_other_tasks_run_to_rows_that_train(tmp_path: Path, capsys: Any) -> None:
     data = write(
         tmp_path / "c.jsonl",

@@ -98,7 +98,9 @@ def test_repeats_are_asked_and_the_first_decides():
     questions = task.questions(item)
     assert [q.stream for q in questions] == [0, 1, 2, 0, 1, 2]
     answers = [said(0.9, 0.1), said(0, 1), said(0, 1), said(0.2, 0.8), said(1, 0), said(1, 0)]
-    assert task.judged(item, answers).pairs[0].probability == pytest.approx(0.85)
+    found = task.judged(item, answers)
+    assert found.pairs[0].probability == pytest.approx(0.85)
+    assert [r.probability for r in found.repeats[0]] == pytest.approx([0.0, 0.0])
 
 
 def test_a_random_order_depends_on_the_texts_and_not_on_the_place():
