@@ -98,6 +98,7 @@ def judged_file(settings: Settings, folder: Path, name: str, data: str, path: Pa
             out=folder / f"{name}-{data}.jsonl",
             judge=name,
             limit=getattr(settings, data),
+            on_bad_row="skip",
             seed=settings.seed,
             threads=settings.threads,
             page=folder / f"{name}-{data}.html",
@@ -110,7 +111,7 @@ def judged_file(settings: Settings, folder: Path, name: str, data: str, path: Pa
 def attacked(settings: Settings, folder: Path, name: str, path: Path) -> dict[str, Any]:
     """How often the injections turn a judge."""
     kept = KeptJudge(load_judge(name), folder / f"{name}-injections.sqlite")
-    candidates = read_candidates([str(path)], Tally(), limit=settings.injected)
+    candidates = read_candidates([str(path)], Tally(), on_bad_row="skip", limit=settings.injected)
     task = PairTask(Questioner(load_pack(), settings.seed))
     report = injection_report(kept, task, [c.comparison for c in candidates])
     return {
@@ -124,10 +125,8 @@ def attacked(settings: Settings, folder: Path, name: str, path: Path) -> dict[st
 
 def rlaif(settings: Settings, folder: Path, path: Path) -> dict[str, Any]:
     """Accuracy on human labels of heads that are trained on whose labels."""
-    rows = [
-        row
-        for _, row in zip(range(settings.hh_helpful + settings.heldout), _rows(path), strict=False)
-    ]
+    wanted = settings.hh_helpful + settings.heldout
+    rows = [row for _, row in islice(read_rows(path), wanted)]
     test = PreferencePairs.load(rows[settings.hh_helpful :])
     human = rows[: settings.hh_helpful]
     sources: dict[str, Sequence[Mapping[str, Any]]] = {"people": human}
