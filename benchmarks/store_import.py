@@ -95,7 +95,7 @@ def time_lists(job: dict[str, Any]) -> dict[str, Any]:
     """What is asked for while people work."""
     from sqlalchemy import func, select
 
-    from assay.store import assignment, changing
+    from assay.store import changing, holding
     from assay.store import tables as t
     from assay.store.ids import new_id
     from assay.store.people import add_annotator, set_role
@@ -132,7 +132,7 @@ def time_lists(job: dict[str, Any]) -> dict[str, Any]:
             store.write(changing.move, project, {})
             given = store.claim(project, person)
             assert given is not None
-            store.write(assignment.release, person, given.comparison_id)
+            store.write(holding.release, person, given.comparison_id)
 
         def read(query: Any) -> Callable[[], Any]:
             return lambda: store.read(lambda connection: connection.execute(query).all())

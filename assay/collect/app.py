@@ -31,7 +31,7 @@ from assay.collect.routing import RefusedError, Route, guarded
 from assay.collect.webhooks import Sender
 from assay.errors import AssayError, StoreFullError, StoreUnavailableError
 from assay.store.answers import AnswerError
-from assay.store.assignment import AccessError
+from assay.store.desk import AccessError
 from assay.store.store import PreferenceStore
 
 log = logging.getLogger("assay.collect")

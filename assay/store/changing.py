@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, selec
 
 from assay.errors import ConfigError
 from assay.store import tables as t
-from assay.store.assignment import AccessError
 from assay.store.database import Database
+from assay.store.desk import AccessError
 from assay.store.events import record_event
 
 T = TypeVar("T")

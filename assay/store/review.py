@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Row, func, insert, select, text, tuple_, upda
 from assay.errors import StoreError
 from assay.store import tables as t
 from assay.store.answers import checked_answer
-from assay.store.assignment import AccessError, RubricVersion, rubric_of
 from assay.store.database import now_ms
+from assay.store.desk import AccessError, RubricVersion, rubric_of
 from assay.store.events import record_event
 from assay.store.ids import new_id
 from assay.store.importing import STALE_MS

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Row, func, insert, select, text, update
 
 from assay.errors import ConfigError, StoreError
-from assay.store import assignment, importing
+from assay.store import assignment, desk, importing, submitting
 from assay.store import tables as t
 from assay.store.database import Database, now_ms
 from assay.store.events import record_event, verify_chain
@@ -208,9 +208,9 @@ class PreferenceStore:
         active_ms: int = 0,
         rubric_id: str | None = None,
     ) -> Submitted:
-        """See :func:`assay.store.assignment.submit`."""
+        """See :func:`assay.store.submitting.submit`."""
         return self.write(
-            assignment.submit, annotator_id, judgment_id, comparison_id, answer,
+            submitting.submit, annotator_id, judgment_id, comparison_id, answer,
             shown=shown, active_ms=active_ms, rubric_id=rubric_id,
         )  # fmt: skip
 
@@ -318,7 +318,7 @@ def _change_project(
         if not found:
             raise StoreError("There is no such project.")
     if rubric is not None:
-        latest = assignment.rubric_of(connection, project_id)
+        latest = desk.rubric_of(connection, project_id)
         if latest.rubric != rubric:
             _add_rubric(connection, project_id, rubric)
             values["rubric"] = True

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from assay.collect.app import CollectSettings, make_app
 from assay.collect.passwords import hashed
 from assay.collect.routing import COOKIE
-from assay.store import assignment, people
+from assay.store import drafts, people
 from assay.store.ids import new_id
 from assay.store.records import NewComparison, NewResponse, ProjectSettings, Rubric
 from assay.store.store import PreferenceStore
@@ -140,5 +140,5 @@ def csrf_in(page: str) -> str:
 def draft(site: Managed, role: str, comparison_id: str) -> None:
     """An unfinished answer."""
     site.store.write(
-        assignment.save_draft, site.people[role], comparison_id, {"rationale": "canarydraft"}, 1
+        drafts.save_draft, site.people[role], comparison_id, {"rationale": "canarydraft"}, 1
     )

@@ -11,7 +11,7 @@ from sqlalchemy import insert, select
 from assay.store import people
 from assay.store import tables as t
 from assay.store.answers import checked_answer
-from assay.store.assignment import rubric_of
+from assay.store.desk import rubric_of
 from assay.store.ids import new_id
 from assay.store.records import NewComparison, NewResponse, ProjectSettings, Rubric
 from assay.store.store import PreferenceStore

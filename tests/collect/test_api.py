@@ -466,10 +466,10 @@ def test_judgments_stream_by_time_and_from_a_time(site, monkeypatch):
 
 
 def test_judgments_that_were_withdrawn_come_where_they_are_asked_for(site):
-    from assay.store import assignment
+    from assay.store import undoing
 
     made = site.judge("ada")["id"]
-    site.store.write(assignment.undo, site.people["ada"], made)
+    site.store.write(undoing.undo, site.people["ada"], made)
     assert site.as_("reviewer").get(site.path("judgments")).text == ""
     asked = site.as_("reviewer").get(site.path("judgments"), params={"withdrawn": True})
     assert [r["id"] for r in _lines(asked)] == [made]

@@ -14,7 +14,7 @@ from managed import MODEL, PASSWORD, Managed, managed_site
 import assay.collect
 from assay.collect import forms, locale
 from assay.collect.routes.manage_data import said
-from assay.store import assignment, comparisons, people
+from assay.store import comparisons, desk, holding, people
 from assay.store.records import Dimension, ProjectSettings, Rubric
 
 pytestmark = pytest.mark.medium
@@ -191,7 +191,7 @@ def test_room_for_more_dimensions_saves_nothing(site):
 def test_a_paused_project_gives_nothing_out(site):
     site.post("admin", site.at("/pause"), {"paused": "on"})
     assert site.store.project(site.project).is_paused
-    with pytest.raises(assignment.AccessError):
+    with pytest.raises(desk.AccessError):
         site.store.claim(site.project, site.people["annotator"])
     assert "The project is paused" in site.as_("admin").get(site.at("/settings?done=paused")).text
     site.post("admin", site.at("/pause"), {"paused": ""})
@@ -251,7 +251,7 @@ def test_members_are_changed_blocked_and_removed(site):
     assert site.post("admin", f"{at}/role", {"role": "king"}).status_code == 422
     assert site.post("admin", f"{at}/state", {"state": "blocked"}).status_code == 303
     assert "Let go on" in site.as_("admin").get(site.at("/members?done=blocked")).text
-    with pytest.raises(assignment.AccessError):
+    with pytest.raises(desk.AccessError):
         site.store.claim(site.project, who)
     assert site.post("admin", f"{at}/state", {"state": "dead"}).status_code == 422
     assert site.post("admin", f"{at}/state", {"state": "active"}).status_code == 303
@@ -377,7 +377,7 @@ def test_comparisons_are_listed_by_what_is_asked(site):
     site.judge("second")
     held = site.store.claim(site.project, site.people["second"])
     assert held is not None
-    site.store.write(assignment.flag, site.people["second"], held.comparison_id, "cut off")
+    site.store.write(holding.flag, site.people["second"], held.comparison_id, "cut off")
     leaky = {"prompt": "Who?", "chosen": "I am ChatGPT.", "rejected": "Nobody."}
     upload(site, "leaky.jsonl", json.dumps(leaky).encode())
 

@@ -19,7 +19,7 @@ from assay.collect import answer_forms, charts, figures
 from assay.collect.app import make_app
 from assay.collect.pages import Words
 from assay.collect.routes.review import ROUTES
-from assay.store import assignment, people, review
+from assay.store import holding, people, review
 from assay.store import tables as t
 from assay.store.ids import new_id
 from assay.store.presets import PRESETS
@@ -89,9 +89,7 @@ def filled(store: PreferenceStore) -> tuple[str, dict[str, str], str, str]:
             choose(store, made, place, who, side % 2)
     held = store.claim(made, ids["cat"]) or store.claim(made, ids["ann"])
     where = next(iter(responses(store, made).values()))[0]
-    flag = store.write(
-        assignment.flag, ids["ann"], held.comparison_id if held else where, "odd one"
-    )
+    flag = store.write(holding.flag, ids["ann"], held.comparison_id if held else where, "odd one")
     return made, ids, where, flag
 
 
@@ -500,7 +498,7 @@ def test_flags_and_judgments_are_paged(
     made, ids, _, _ = filled(store)
     for number in range(2):
         where = list(responses(store, made).values())[number][0]
-        store.write(assignment.flag, ids["ann"], where, f"flag {number}")
+        store.write(holding.flag, ids["ann"], where, f"flag {number}")
     who = visitor(store, "reviewer", made)
     seen: list[str] = []
     path: str | None = f"/projects/{made}/flags"

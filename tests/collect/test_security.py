@@ -31,7 +31,7 @@ from starlette.testclient import TestClient
 from assay.collect.app import HEADERS, CollectSettings, make_app
 from assay.collect.limits import BODY, BodyLimit, Limiter
 from assay.collect.routing import COOKIE, CSRF_HEADER, GuardedRoute, Policy, Route
-from assay.store import assignment, people
+from assay.store import holding, people
 from assay.store import tables as t
 from assay.store import webhooks as hooks
 from assay.store.store import PreferenceStore
@@ -117,10 +117,10 @@ def ids(site: Managed) -> dict[str, dict[str, str]]:
     }  # fmt: skip
     flag = {
         site.project: site.store.write(
-            assignment.flag, site.people["annotator"], _judged(site, site.project), "odd"
+            holding.flag, site.people["annotator"], _judged(site, site.project), "odd"
         ),
         site.other: site.store.write(
-            assignment.flag, site.people["stranger"], _judged(site, site.other), "odd"
+            holding.flag, site.people["stranger"], _judged(site, site.other), "odd"
         ),
     }
     link = site.store.write(people.invite, site.people["stranger"], 1.0)

@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from assay.store import assignment, events, importing, people
+from assay.store import (
+    assignment,
+    drafts,
+    events,
+    holding,
+    importing,
+    people,
+    sheets,
+    submitting,
+    undoing,
+)
 from assay.store import store as stores
 from assay.store import tables as t
 from assay.store.ids import new_id
@@ -42,12 +52,17 @@ class Clock:
         self.now += round(minutes * MINUTE)
 
 
+CLOCKED = (
+    assignment, drafts, events, holding, importing, people, sheets, stores, submitting, undoing,
+)  # fmt: skip
+
+
 @contextmanager
 def clock_set() -> Iterator[Clock]:
     """The store's modules read this clock."""
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (assignment, events, importing, people, stores):
+        for module in CLOCKED:
             patch.setattr(module, "now_ms", clock)
         yield clock
 

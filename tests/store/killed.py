@@ -19,7 +19,7 @@ from typing import Any
 from filled import pair
 
 from assay.errors import StoreError
-from assay.store import assignment, importing
+from assay.store import drafts, importing, undoing
 from assay.store.ids import new_id
 from assay.store.people import members
 from assay.store.store import PreferenceStore
@@ -47,7 +47,7 @@ def judge(store: PreferenceStore, project: str, person: str, log: Log, draw: ran
         comparison = given.comparison_id
         for revision in range(1, draw.randrange(1, 4)):
             draft = {"raw": "tie", "rationale": "word " * revision}
-            store.write(assignment.save_draft, person, comparison, draft, revision)
+            store.write(drafts.save_draft, person, comparison, draft, revision)
             log.write("draft", comparison, person, str(revision))
         kind = draw.random()
         if kind < 0.1:
@@ -60,7 +60,7 @@ def judge(store: PreferenceStore, project: str, person: str, log: Log, draw: ran
             store.submit(person, identity, comparison, said, shown=shown)
             log.write("judgment", identity, comparison, person)
         if kind > 0.95:
-            store.write(assignment.undo, person, identity)
+            store.write(undoing.undo, person, identity)
             log.write("undone", identity, comparison, person)
 
 

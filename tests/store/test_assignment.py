@@ -9,12 +9,13 @@ import pytest
 from filled import Clock, Site, clock_set, make_site, pair, ranking, solution
 
 from assay.errors import DataError
-from assay.store import assignment, changing
+from assay.store import assignment, changing, drafts, holding, sheets, undoing
 from assay.store import tables as t
-from assay.store.assignment import AccessError, turned
+from assay.store.desk import AccessError
 from assay.store.ids import new_id
 from assay.store.people import annotator, change_annotator, set_role, set_state
 from assay.store.records import NewComparison, NewResponse
+from assay.store.sheets import turned
 from assay.types import as_messages
 
 
@@ -184,7 +185,7 @@ def test_the_order_is_that_of_the_slot_and_is_stored(clock: Clock) -> None:
         assert [response.id for response in other.responses] == shown[::-1]
         k = site.rows(t.slots, t.slots.c.annotator_id == site.people[0])[0].k
         assert k == 0
-        assert site.store.read(assignment.order_shown, one.comparison_id, 0, True) == shown
+        assert site.store.read(sheets.order_shown, one.comparison_id, 0, True) == shown
         done = site.submit(one, 0, "first-much")
         (row,) = site.rows(t.judgments, t.judgments.c.id == done.id)
         assert (row.shown, row.answer["choice"]) == (shown, shown[0])
@@ -287,7 +288,7 @@ def test_a_replaced_surplus_judgment_counts_where_a_slot_came_free(clock: Clock)
     clock.forward(11)
     other = site.judge(1)
     assert site.submit(given, 0).surplus
-    site.store.write(assignment.undo, site.people[1], other.id)
+    site.store.write(undoing.undo, site.people[1], other.id)
     clock.forward(11)
     assert not site.submit(given, 0).surplus
     assert filled(site) == [1]
@@ -321,7 +322,7 @@ def test_times_and_rubric_are_stored_and_absurd_ones_are_cut(clock: Clock) -> No
         (row,) = site.rows(t.judgments, t.judgments.c.id == done.id)
         assert row.active_ms == kept
     with pytest.raises(DataError, match="'active_ms' must be a number"):
-        assignment._checked_int(float("nan"), "active_ms")
+        drafts.checked_int(float("nan"), "active_ms")
     with refused("no-rubric"):
         site.submit(given, rubric_id=new_id())
 
@@ -331,7 +332,7 @@ def test_times_and_rubric_are_stored_and_absurd_ones_are_cut(clock: Clock) -> No
 
 def save(site: Site, given: assignment.Assignment, revision: int, person: int = 0) -> int:
     return site.store.write(
-        assignment.save_draft, site.people[person], given.comparison_id, {"raw": f"{revision}"},
+        drafts.save_draft, site.people[person], given.comparison_id, {"raw": f"{revision}"},
         revision, 10 * revision,
     )  # fmt: skip
 
@@ -352,7 +353,7 @@ def test_a_draft_is_kept_until_the_judgment_and_an_older_one_does_not_win(clock:
 def test_a_lease_can_be_renewed_and_taken_up_again(clock: Clock) -> None:
     site = make_site(comparisons=1, lease_minutes=10, overlap=2)
     given = site.claimed(0)
-    extend = (assignment.extend, site.people[0], given.comparison_id)
+    extend = (holding.extend, site.people[0], given.comparison_id)
     clock.forward(9)
     assert site.store.write(*extend) == clock.now + 10 * 60_000
     clock.forward(9)
@@ -361,7 +362,7 @@ def test_a_lease_can_be_renewed_and_taken_up_again(clock: Clock) -> None:
     clock.forward(11)
     site.claim(1), site.claim(2)  # both slots are others' now
     assert site.store.write(*extend) is None
-    site.store.write(assignment.release, site.people[2], given.comparison_id)
+    site.store.write(holding.release, site.people[2], given.comparison_id)
     assert site.store.write(*extend) == clock.now + 10 * 60_000
     site.submit(given)
     assert site.store.write(*extend) is None
@@ -370,18 +371,18 @@ def test_a_lease_can_be_renewed_and_taken_up_again(clock: Clock) -> None:
 def test_whoever_did_not_begin_cannot_take_it_up_again(clock: Clock) -> None:
     site = make_site(comparisons=1, lease_minutes=10)
     given = site.claimed(0)
-    site.store.write(assignment.release, site.people[0], given.comparison_id)
-    assert site.store.write(assignment.extend, site.people[0], given.comparison_id) is None
+    site.store.write(holding.release, site.people[0], given.comparison_id)
+    assert site.store.write(holding.extend, site.people[0], given.comparison_id) is None
 
 
 def test_a_released_comparison_is_free_at_once(clock: Clock) -> None:
     site = make_site(comparisons=1)
     given = site.claimed(0)
-    release = (assignment.release, site.people[0], given.comparison_id)
+    release = (holding.release, site.people[0], given.comparison_id)
     assert [site.store.write(*release), site.store.write(*release)] == [True, False]
     assert site.number_of(site.claim(1)) == 1
     site.judge(1)
-    assert not site.store.write(assignment.release, site.people[1], given.comparison_id)
+    assert not site.store.write(holding.release, site.people[1], given.comparison_id)
     assert filled(site) == [1]
 
 
@@ -389,7 +390,7 @@ def test_a_skipped_comparison_goes_to_others_and_does_not_come_back(clock: Clock
     site = make_site(comparisons=2)
     given = site.claimed(0)
     save(site, given, 1)
-    skip = (assignment.skip, site.people[0], given.comparison_id, "unclear")
+    skip = (holding.skip, site.people[0], given.comparison_id, "unclear")
     site.store.write(*skip)
     site.store.write(*skip)  # the answer was lost: a repeat is no error
     assert len(site.rows(t.skips)) == 1
@@ -397,26 +398,26 @@ def test_a_skipped_comparison_goes_to_others_and_does_not_come_back(clock: Clock
     assert site.number_of(site.claim(0)) == 2
     assert site.number_of(site.claim(1)) == 1
     with refused("not-held"):
-        site.store.write(assignment.skip, site.people[2], given.comparison_id, "")
+        site.store.write(holding.skip, site.people[2], given.comparison_id, "")
 
 
 def test_skipping_can_be_forbidden(clock: Clock) -> None:
     site = make_site(comparisons=1, allow_skip=False)
     given = site.claimed()
     with refused("no-skip"):
-        site.store.write(assignment.skip, site.people[0], given.comparison_id, "")
+        site.store.write(holding.skip, site.people[0], given.comparison_id, "")
 
 
 def test_a_flag_is_one_however_often_it_is_sent(clock: Clock) -> None:
     site = make_site(comparisons=1)
     given = site.claimed()
-    flag = (assignment.flag, site.people[0], given.comparison_id)
+    flag = (holding.flag, site.people[0], given.comparison_id)
     first = site.store.write(*flag, "typo")
     assert site.store.write(*flag, "typo") == first
     assert site.store.write(*flag, "and more") != first
     assert len(site.rows(t.flags)) == 2
     with refused("not-held"):
-        site.store.write(assignment.flag, site.people[1], given.comparison_id, "x")
+        site.store.write(holding.flag, site.people[1], given.comparison_id, "x")
 
 
 # --- undo and opened ---
@@ -426,7 +427,7 @@ def test_an_undone_judgment_is_withdrawn_and_open_again(clock: Clock) -> None:
     site = make_site(comparisons=2)
     done = site.judge(raw="first-much", active_ms=700)
     clock.forward(1)
-    undo = (assignment.undo, site.people[0], done.id)
+    undo = (undoing.undo, site.people[0], done.id)
     given = site.store.write(*undo)
     assert given is not None
     assert (given.comparison_id, given.draft["raw"], given.active_ms) == (
@@ -451,11 +452,11 @@ def test_only_the_last_ten_of_ones_own_can_be_undone(clock: Clock) -> None:
         clock.forward(1)
         site.judge()
     with refused("too-late"):
-        site.store.write(assignment.undo, site.people[0], first.id)
+        site.store.write(undoing.undo, site.people[0], first.id)
     with refused("not-yours"):
-        site.store.write(assignment.undo, site.people[1], first.id)
+        site.store.write(undoing.undo, site.people[1], first.id)
     with refused("not-yours"):
-        site.store.write(assignment.undo, site.people[0], new_id())
+        site.store.write(undoing.undo, site.people[0], new_id())
 
 
 def test_an_undone_surplus_judgment_has_no_lease(clock: Clock) -> None:
@@ -464,7 +465,7 @@ def test_an_undone_surplus_judgment_has_no_lease(clock: Clock) -> None:
     clock.forward(11)
     site.judge(1)
     done = site.submit(given, 0)
-    opened = site.store.write(assignment.undo, site.people[0], done.id)
+    opened = site.store.write(undoing.undo, site.people[0], done.id)
     assert opened is not None
     assert opened.lease_until is None
     assert filled(site) == [1]
@@ -474,10 +475,10 @@ def test_an_undone_surplus_judgment_has_no_lease(clock: Clock) -> None:
 def test_what_was_judged_can_be_looked_at(clock: Clock) -> None:
     site = make_site(comparisons=1)
     done = site.judge(raw="first-much")
-    seen = site.store.read(assignment.opened, site.people[0], done.comparison_id)
+    seen = site.store.read(undoing.opened, site.people[0], done.comparison_id)
     assert seen is not None
     assert (seen.draft["raw"], seen.lease_until, seen.draft_revision) == ("first-much", None, 0)
-    assert site.store.read(assignment.opened, site.people[1], done.comparison_id) is None
+    assert site.store.read(undoing.opened, site.people[1], done.comparison_id) is None
 
 
 # --- items whose answer is known ---
@@ -565,9 +566,9 @@ def test_an_item_is_answered_once_and_is_not_surplus(clock: Clock) -> None:
     with refused("answered"):
         site.submit(given, 0, "second-much")
     with refused("no-skip"):
-        site.store.write(assignment.skip, site.people[0], given.comparison_id, "")
+        site.store.write(holding.skip, site.people[0], given.comparison_id, "")
     with refused("too-late"):
-        site.store.write(assignment.undo, site.people[0], done.id)
+        site.store.write(undoing.undo, site.people[0], done.id)
     assert site.number_of(site.claim(0)) == 2
 
 
@@ -575,7 +576,7 @@ def test_an_item_given_back_does_not_become_work_of_another(clock: Clock) -> Non
     site = make_site(comparisons=[item(1, "screening"), pair(2)], lease_minutes=10)
     answer(site, right=True, person=1)
     given = site.claimed(0)
-    site.store.write(assignment.release, site.people[0], given.comparison_id)
+    site.store.write(holding.release, site.people[0], given.comparison_id)
     assert site.rows(t.slots, t.slots.c.annotator_id.is_(None), t.slots.c.place == 0) == []
     site.claimed(0)
     clock.forward(11)
@@ -616,8 +617,8 @@ def test_an_undone_judgment_of_a_withdrawn_one_frees_nothing(clock: Clock) -> No
     site = make_site(comparisons=1, lease_minutes=10)
     done = site.judge(0)
     site.store.write(changing.withdraw, site.project, site.ids(), site.people[2])
-    site.store.write(assignment.undo, site.people[0], done.id)
-    site.store.write(assignment.release, site.people[0], done.comparison_id)
+    site.store.write(undoing.undo, site.people[0], done.id)
+    site.store.write(holding.release, site.people[0], done.comparison_id)
     assert site.rows(t.slots) == []
     assert site.claim(1) is None
     assert site.store.problems() == []

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 from assay.errors import ConfigError
 from assay.store import changing, comparisons
 from assay.store import tables as t
-from assay.store.assignment import AccessError
+from assay.store.desk import AccessError
 from assay.store.ids import new_id
 
 pytestmark = pytest.mark.medium

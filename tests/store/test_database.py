@@ -22,8 +22,8 @@ from assay.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from assay.store import assignment
 from assay.store import database as databases
+from assay.store import desk, drafts, holding
 from assay.store import tables as t
 from assay.store.database import Database, database_url
 from assay.store.people import add_annotator, annotators
@@ -58,7 +58,7 @@ def test_a_full_disk_keeps_what_was_acknowledged(tmp_path: Path) -> None:
     site = make_site(tmp_path / "prefs.db", comparisons=200, overlap=3)
     kept = [site.judge().id for _ in range(3)]
     given = site.claimed()
-    site.store.write(assignment.save_draft, site.people[0], given.comparison_id, {"raw": "tie"}, 1)
+    site.store.write(drafts.save_draft, site.people[0], given.comparison_id, {"raw": "tie"}, 1)
     pages = site.store.read(lambda c: c.execute(text("PRAGMA page_count")).scalar())
     _limit(site, pages)
 
@@ -152,10 +152,10 @@ def test_what_no_database_stores_is_refused(tmp_path: Path) -> None:
     site = make_site(tmp_path / "prefs.db")
     given = site.claimed()
     with pytest.raises(DataError, match="no database stores"):
-        site.store.write(assignment.flag, site.people[0], given.comparison_id, "half \ud800")
+        site.store.write(holding.flag, site.people[0], given.comparison_id, "half \ud800")
     with pytest.raises(DataError, match="no database stores"):
         site.store.write(
-            assignment.save_draft, site.people[0], given.comparison_id, {"x": float("nan")}, 1
+            drafts.save_draft, site.people[0], given.comparison_id, {"x": float("nan")}, 1
         )
     assert site.rows(t.drafts) == site.rows(t.flags) == []
 
@@ -302,7 +302,7 @@ def test_postgresql_keeps_every_rule_under_threads(server: Server) -> None:
         site = fill_site(store, 20, 5, overlap=3, most_per_annotator=15)
 
         def work(number: int) -> None:
-            with suppress(assignment.AccessError):  # enough
+            with suppress(desk.AccessError):  # enough
                 while (given := site.claim(number % 5)) is not None:
                     site.submit(given, number % 5)
 
@@ -323,10 +323,10 @@ def test_postgresql_refuses_in_sentences(server: Server) -> None:
         given = site.claimed()
         for reason, value in (("zero \x00", None), ("half \ud800", None)):
             with pytest.raises(DataError):
-                store.write(assignment.flag, site.people[0], given.comparison_id, reason)
+                store.write(holding.flag, site.people[0], given.comparison_id, reason)
             draft = {"rationale": reason, "value": value}
             with pytest.raises(DataError):
-                store.write(assignment.save_draft, site.people[0], given.comparison_id, draft, 1)
+                store.write(drafts.save_draft, site.people[0], given.comparison_id, draft, 1)
         with pytest.raises(ConfigError, match="already"):
             store.write(add_annotator, f"0 of {store.project(site.project).name}".upper())
         with pytest.raises(ConfigError, match="made by pg_dump"):

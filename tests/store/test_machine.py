@@ -24,12 +24,13 @@ from hypothesis.stateful import (
 from servers import postgres
 
 from assay.errors import ConfigError, StoreUnavailableError
-from assay.store import assignment, changing
+from assay.store import changing, drafts, holding, undoing
 from assay.store import database as databases
 from assay.store import tables as t
-from assay.store.assignment import UNDOABLE, AccessError
+from assay.store.desk import AccessError
 from assay.store.ids import new_id
 from assay.store.store import PreferenceStore
+from assay.store.undoing import UNDOABLE
 
 PEOPLE, COMPARISONS, OVERLAP, LEASE = 4, 5, 2, 10 * 60_000
 who = st.integers(0, PEOPLE - 1)
@@ -245,7 +246,7 @@ def machine(make: Callable[[], Site], clock: Clock, count: list[int], checks_cha
         def skip(self, person: int, comparison: int) -> None:
             model, own = self.model, self.model.own(person, comparison)
             held = own is not None and own.judgment is None
-            call = (assignment.skip, self.site.people[person], self.ids[comparison], "unclear")
+            call = (holding.skip, self.site.people[person], self.ids[comparison], "unclear")
             if not held and (person, comparison) not in model.skipped:
                 with pytest.raises(AccessError):
                     self.site.store.write(*call)
@@ -263,7 +264,7 @@ def machine(make: Callable[[], Site], clock: Clock, count: list[int], checks_cha
 
         @rule(person=who, comparison=which)
         def flag(self, person: int, comparison: int) -> None:
-            call = (assignment.flag, self.site.people[person], self.ids[comparison], "broken")
+            call = (holding.flag, self.site.people[person], self.ids[comparison], "broken")
             if self.model.has_met(person, comparison):
                 self.site.store.write(*call)
                 self.model.flags.add((person, comparison))
@@ -274,7 +275,7 @@ def machine(make: Callable[[], Site], clock: Clock, count: list[int], checks_cha
         @rule(person=who, comparison=which)
         def autosave(self, person: int, comparison: int) -> None:
             person_id, comparison_id = self.site.people[person], self.ids[comparison]
-            call = (assignment.save_draft, person_id, comparison_id, {"raw": "tie"}, clock.now)
+            call = (drafts.save_draft, person_id, comparison_id, {"raw": "tie"}, clock.now)
             if self.model.has_met(person, comparison):
                 self.site.store.write(*call)
                 self.model.drafts.add((person, comparison))
@@ -288,7 +289,7 @@ def machine(make: Callable[[], Site], clock: Clock, count: list[int], checks_cha
             model = self.model
             judgment = data.draw(st.sampled_from(list(model.judgments.values())))
             person, comparison = judgment.person, judgment.comparison
-            call = (assignment.undo, self.site.people[person], judgment.id)
+            call = (undoing.undo, self.site.people[person], judgment.id)
             standing = model.standing(person, comparison)
             refused = (
                 standing is not None
@@ -311,9 +312,7 @@ def machine(make: Callable[[], Site], clock: Clock, count: list[int], checks_cha
         @rule(person=who, comparison=which)
         def release(self, person: int, comparison: int) -> None:
             own = self.model.own(person, comparison)
-            self.site.store.write(
-                assignment.release, self.site.people[person], self.ids[comparison]
-            )
+            self.site.store.write(holding.release, self.site.people[person], self.ids[comparison])
             if own is not None and own.judgment is None:
                 self._let_go(person, comparison)
 
@@ -321,7 +320,7 @@ def machine(make: Callable[[], Site], clock: Clock, count: list[int], checks_cha
         def extend(self, person: int, comparison: int) -> None:
             model, now = self.model, clock.now
             until = self.site.store.write(
-                assignment.extend, self.site.people[person], self.ids[comparison]
+                holding.extend, self.site.people[person], self.ids[comparison]
             )
             slot = model.own(person, comparison)
             if slot is None and (

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import insert, select, text, update
 
 from assay.errors import DataError, StoreError
-from assay.store import assignment, people, quality, review
+from assay.store import holding, people, quality, review
 from assay.store import tables as t
 from assay.store.answers import AnswerError
-from assay.store.assignment import AccessError
 from assay.store.database import now_ms
+from assay.store.desk import AccessError
 from assay.store.events import verify_chain
 from assay.store.ids import new_id
 from assay.store.priority import prioritise, read_order
@@ -178,7 +178,7 @@ def test_nothing_of_another_project_is_found(store: PreferenceStore) -> None:
     other, _ = project(store, pairs(1), name="other")
     (place,) = responses(store, made).values()
     store.claim(made, ids["ann"])
-    flag = store.write(assignment.flag, ids["ann"], place[0], "odd")
+    flag = store.write(holding.flag, ids["ann"], place[0], "odd")
     for call in (
         (review.case_of, other, place[0], ids["cat"]),
         (review.decide, other, place[0], ids["cat"], {"raw": "tie"}),
@@ -265,7 +265,7 @@ def test_flags_are_paged_and_resolved_once(store: PreferenceStore) -> None:
         held = store.claim(made, ids["ann"], have)
         assert held is not None
         have.append(held.comparison_id)
-        flagged.append(store.write(assignment.flag, ids["ann"], have[-1], f"reason {number}"))
+        flagged.append(store.write(holding.flag, ids["ann"], have[-1], f"reason {number}"))
     page = store.read(review.flags, made, True, 3)
     rest = store.read(review.flags, made, True, 3, (page[-1].at, page[-1].id))
     assert [f.id for f in (*page, *rest)] == flagged

@@ -20,8 +20,8 @@ from assay.collect.webhooks import checked_url
 from assay.errors import AssayError, ConfigError, StoreFullError, StoreUnavailableError
 from assay.store import changing, listing, webhooks
 from assay.store import comparisons as stored
-from assay.store.assignment import AccessError
 from assay.store.comparisons import Filter, State
+from assay.store.desk import AccessError
 from assay.store.events import verify_chain
 from assay.store.records import Page, Purpose
 from assay.store.tables import PURPOSES

@@ -17,10 +17,10 @@ from assay.collect import tasks
 from assay.collect.pages import fragment, page, words_for
 from assay.collect.render import render
 from assay.collect.routing import Policy, RefusedError, Route, Viewer
-from assay.store import assignment, people
+from assay.store import drafts, holding, people, undoing
 from assay.store.answers import AnswerError
-from assay.store.assignment import AccessError
 from assay.store.database import now_ms
+from assay.store.desk import AccessError
 from assay.store.ids import new_id
 from assay.store.records import Assignment, Submitted
 from assay.store.store import PreferenceStore, Project
@@ -133,7 +133,7 @@ def _claimed(
 
 def _opened(request: Request, comparison_id: str) -> Assignment:
     store, viewer = _store(request), _viewer(request)
-    held = store.read(assignment.opened, viewer.id, comparison_id)
+    held = store.read(undoing.opened, viewer.id, comparison_id)
     role = store.read(people.role_of, held.project_id, viewer.id) if held else None
     if held is None or role is None:
         raise _not_found()
@@ -167,7 +167,7 @@ def _act(request: Request, project_id: str, fields: tasks.Fields) -> Response:
     if held.project_id != project_id:
         raise _not_found()
     if action == "skip":
-        store.write(assignment.skip, viewer.id, comparison_id, one("skip_reason"))
+        store.write(holding.skip, viewer.id, comparison_id, one("skip_reason"))
         return RedirectResponse(f"{where}?said=skipped", 303)
     if action == "flag":
         reason = one("flag_reason").strip()
@@ -175,7 +175,7 @@ def _act(request: Request, project_id: str, fields: tasks.Fields) -> Response:
             error = str(words_for(request)("work.flag-empty"))
             return _page(request, project, Given(held), status=422, fields=fields, error=error,
                          judgment_id=one("judgment_id"))  # fmt: skip
-        store.write(assignment.flag, viewer.id, comparison_id, reason)
+        store.write(holding.flag, viewer.id, comparison_id, reason)
         return RedirectResponse(f"{where}?comparison={comparison_id}&said=flagged", 303)
     if action != "submit":
         raise RefusedError(422, "action", "Submit, skip, flag or undo.")
@@ -185,7 +185,7 @@ def _act(request: Request, project_id: str, fields: tasks.Fields) -> Response:
 def _undone(request: Request, project_id: str, judgment_id: str, where: str) -> Response:
     store, viewer = _store(request), _viewer(request)
     _check_project(store, project_id, viewer.id, judgment_id)
-    held = store.write(assignment.undo, viewer.id, judgment_id)
+    held = store.write(undoing.undo, viewer.id, judgment_id)
     if held is None:
         return RedirectResponse(f"{where}?said=gone", 303)
     return RedirectResponse(f"{where}?comparison={held.comparison_id}&said=undone", 303)
@@ -389,7 +389,7 @@ def judge(request: Request, body: JudgmentBody) -> dict[str, Any]:
 def draft(request: Request, comparison_id: Key, body: DraftBody) -> dict[str, int]:
     """Keep an unfinished answer; the revision that is stored now."""
     stored = _store(request).write(
-        assignment.save_draft, _viewer(request).id, comparison_id, body.answer, body.revision,
+        drafts.save_draft, _viewer(request).id, comparison_id, body.answer, body.revision,
         body.active_ms,
     )  # fmt: skip
     return {"revision": stored}
@@ -397,14 +397,14 @@ def draft(request: Request, comparison_id: Key, body: DraftBody) -> dict[str, in
 
 def extend(request: Request, comparison_id: Key) -> dict[str, int | None]:
     """Renew a lease; null where the comparison is another's now."""
-    until = _store(request).write(assignment.extend, _viewer(request).id, comparison_id)
+    until = _store(request).write(holding.extend, _viewer(request).id, comparison_id)
     return {"lease_until": until, "now": now_ms()}
 
 
 def release(request: Request, comparison_id: Key) -> dict[str, bool]:
     """Give a comparison back."""
     _check_member(request, comparison_id)
-    freed = _store(request).write(assignment.release, _viewer(request).id, comparison_id)
+    freed = _store(request).write(holding.release, _viewer(request).id, comparison_id)
     return {"released": freed}
 
 
@@ -414,19 +414,19 @@ def _check_member(request: Request, comparison_id: str) -> None:
 
 def skip(request: Request, comparison_id: Key, body: ReasonBody) -> dict[str, bool]:
     """Pass a comparison over for good."""
-    _store(request).write(assignment.skip, _viewer(request).id, comparison_id, body.reason)
+    _store(request).write(holding.skip, _viewer(request).id, comparison_id, body.reason)
     return {"skipped": True}
 
 
 def flag(request: Request, comparison_id: Key, body: FlagBody) -> dict[str, str]:
     """Say that something is wrong with a comparison."""
     store = _store(request)
-    return {"id": store.write(assignment.flag, _viewer(request).id, comparison_id, body.reason)}
+    return {"id": store.write(holding.flag, _viewer(request).id, comparison_id, body.reason)}
 
 
 def undo(request: Request, judgment_id: Key) -> dict[str, Any]:
     """Take back one of one's last judgments: its comparison, open again."""
-    held = _store(request).write(assignment.undo, _viewer(request).id, judgment_id)
+    held = _store(request).write(undoing.undo, _viewer(request).id, judgment_id)
     return {"assignment": _json(request, held) if held else None}
 
 

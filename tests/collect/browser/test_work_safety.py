@@ -95,7 +95,7 @@ def check_payloads(site: Any, desk: Any, ready: Any, numbers: range) -> None:
 
 
 def people_draft(connection: Any, annotator_id: str, comparison_id: str, answer: Any) -> None:
-    from assay.store.assignment import save_draft
+    from assay.store.drafts import save_draft
 
     save_draft(connection, annotator_id, comparison_id, answer, 1)
 
