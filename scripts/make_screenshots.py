@@ -250,6 +250,9 @@ class Camera:
             page.goto(self.url + path, timeout=60_000)
             if path.endswith("/work"):
                 page.wait_for_selector("#task[data-ready] form.task")
+            while page.locator("meta[http-equiv=refresh]").count():  # figures are being computed
+                page.wait_for_timeout(1000)
+                page.reload()
             for key in keys:
                 page.keyboard.press(key)
             if do is not None:
@@ -263,6 +266,8 @@ class Camera:
         height = min(most, page.evaluate("document.documentElement.scrollHeight"))
         start = page.locator(top).first.bounding_box()["y"] - 12 if top else 0
         page.set_viewport_size({"width": width, "height": max(300, int(start) + height)})
+        page.evaluate("scrollTo(0, 0)")
+        page.wait_for_timeout(100)
         clip = {"x": 0, "y": start, "width": width, "height": height}
         picture = Image.open(io.BytesIO(page.screenshot(clip=clip)))
         small = picture.convert("RGB").quantize(128, dither=Image.Dither.NONE)
@@ -295,10 +300,10 @@ def documented(camera: Camera, demo: Demo) -> None:
     camera.take("judging-arabic", f"{pairs}/work", "Ben", width=768, locale="ar")
     camera.take("ranking", f"{at['ranking']}/work", "Ben", width=1000,
                 keys=("j", "2", "j", "1", "j", "1"))  # fmt: skip
-    camera.take("steps", f"{at['steps']}/work", "Ben", width=1000, keys=("1", "3"), most=1100)
+    camera.take("steps", f"{at['steps']}/work", "Ben", width=1000, keys=("1", "3"), most=1300)
     camera.take("dashboard", pairs, "Ada", width=1100, most=1500)
     camera.take("agreement", f"{pairs}/agreement", "Ada", width=1100)
-    camera.take("adjudicate", f"{pairs}/adjudicate/{demo.disputed}", "Ada", width=1100, most=1600)
+    camera.take("adjudicate", f"{pairs}/adjudicate/{demo.disputed}", "Ada", width=1100, most=1700)
     camera.take("data", f"{at['rubric']}/data", "Ada", width=1000, do=upload, most=800)
     camera.take("export", f"{at['rubric']}/data", "Ada", width=1000,
                 top="h2:nth-of-type(2)", most=110)  # fmt: skip

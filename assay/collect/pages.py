@@ -37,7 +37,7 @@ def _date(milliseconds: int | None) -> Markup:
     if milliseconds is None:
         return Markup("–")
     at = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return Markup('<time datetime="{}">{}</time>').format(
+    return Markup('<time dir="ltr" datetime="{}">{}</time>').format(
         at.isoformat(timespec="seconds"), at.strftime("%Y-%m-%d %H:%M")
     )
 

@@ -213,6 +213,7 @@ def walk(count: int, chromium: Any, backbone: Path, folder: Path, until: Any) ->
 
         reviewer = invited(admin, people, f"{project}/members", "Rae", "reviewer")
         reviewer.goto(f"{project}/agreement")
+        reviewer.wait_for_selector(".headline", timeout=60_000)
         assert re.search(r"[01]\.\d\d \[-?[01]\.\d\d, [01]\.\d\d\]", reviewer.inner_text("main"))
         reviewer.goto(f"{project}/adjudicate")
         reviewer.locator("tbody th a").first.click()
