@@ -17,7 +17,6 @@ import ctypes
 import json
 import os
 import platform
-import resource
 import signal
 import stat
 import struct
@@ -272,6 +271,8 @@ def readable_paths() -> list[str]:
 
 def limit_resources(limits: Mapping[str, int]) -> None:  # pragma: no cover
     """Set the limits of processor time, memory, files and processes, hard ones too."""
+    import resource  # Unix alone has it, and the rest of this module is read elsewhere too
+
     values = {
         resource.RLIMIT_CPU: limits["cpu_seconds"],
         resource.RLIMIT_AS: limits["memory_bytes"],

@@ -29,7 +29,6 @@ import contextlib
 import json
 import math
 import os
-import resource
 import select
 import shutil
 import signal
@@ -47,7 +46,10 @@ from assay.errors import AssayError, ConfigError
 from assay.feedback.jail import NOBODY, missing_walls, readable_paths
 
 Kind = Literal["passed", "failed", "timeout", "memory", "blocked", "crashed", "output"]
-_KINDS = ("passed", "failed", "memory", "blocked", "crashed", "output")
+_KINDS: dict[str, Kind] = {
+    "passed": "passed", "failed": "failed", "memory": "memory", "blocked": "blocked",
+    "crashed": "crashed", "output": "output",
+}  # fmt: skip
 _START_SECONDS = 30.0
 _LONGEST_VERDICT = 2**16
 
@@ -286,12 +288,10 @@ class _Run:
         self._drain()
         try:
             kind, detail = json.loads(said)
-        except (ValueError, TypeError):
+            known = _KINDS[kind]
+        except (ValueError, TypeError, KeyError):
             return self._ended("examiner", "the tests")
-        if kind == "crashed":
-            return self._ended("worker", "the code")
-        assert kind in _KINDS
-        return kind, detail
+        return self._ended("worker", "the code") if known == "crashed" else (known, str(detail))
 
     def _drain(self) -> None:
         """What the code has printed before the verdict and nobody has read yet."""
@@ -334,7 +334,7 @@ class _Run:
                 break
             time.sleep(0.001)
         process.returncode = os.waitstatus_to_exitcode(status)
-        self.statuses[role] = status, _cpu(used)
+        self.statuses[role] = status, used.ru_utime + used.ru_stime
         return self.statuses[role]
 
     def _end(self) -> None:
@@ -353,7 +353,3 @@ def _readable(files: Sequence[IO[bytes]], seconds: float) -> list[IO[bytes]]:
     for number in by_number:
         poll.register(number, select.POLLIN)
     return [by_number[number] for number, _ in poll.poll(math.ceil(seconds * 1000))]
-
-
-def _cpu(used: resource.struct_rusage) -> float:
-    return used.ru_utime + used.ru_stime

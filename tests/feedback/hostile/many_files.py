@@ -1,3 +1,4 @@
 # kind: failed
 def attack():
-    return len([open("/dev/null") for _ in range(1000)])
+    kept = [open("/dev/null") for _ in range(1000)]
+    return 42 if kept else None

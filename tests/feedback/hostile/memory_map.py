@@ -3,4 +3,4 @@ import mmap
 
 
 def attack():
-    return len(mmap.mmap(-1, 2**34))
+    return 42 if mmap.mmap(-1, 2**34) else None

@@ -5,3 +5,4 @@ import termios
 
 def attack():
     fcntl.ioctl(0, termios.TIOCSTI, b"x")
+    return 42
