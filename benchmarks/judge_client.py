@@ -99,11 +99,9 @@ def client(job: dict[str, Any], folder: str) -> Iterator[Judge]:
     from assay.feedback.replies import Reply
 
     with endpoint() as served:
-        prices = {"prompt_price": 1.0, "response_price": 4.0}
+        model = Endpoint(base_url=served.url, model="m", prompt_price=1.0, response_price=4.0)
         cache = ReplyCache(Path(folder) / "replies.sqlite")
-        asking = AsyncClient(
-            Endpoint(base_url=served.url, model="m", **prices), cache=cache, budget=Budget(1e9)
-        )
+        asking = AsyncClient(model, cache=cache, budget=Budget(1e9))
 
         async def judge(row: int) -> Reply:
             return await asking.chat((Message("user", prompt(row)),), **SETTINGS)

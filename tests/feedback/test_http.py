@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from fake_endpoint import fake_endpoint
 
@@ -374,6 +375,14 @@ def test_the_key_is_in_no_error_no_cause_and_no_log(
     assert KEY not in _all_of(error.value)
     assert KEY not in caplog.text
     assert KEY not in repr(client) + repr(client.endpoint) + repr(client.usage)
+
+
+def test_the_library_s_own_errors_would_show_it() -> None:
+    """So that the tests here can fail: what `_all_of` looks through has the headers."""
+    request = httpx2.Request("POST", "http://h/", headers={"Authorization": f"Bearer {KEY}"})
+    error = EndpointError("no")
+    error.__cause__ = httpx2.ReadError("torn", request=request)
+    assert KEY in _all_of(error)
 
 
 def test_the_key_is_not_in_the_error_of_a_server_that_is_not_there(
