@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	"Assay needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -c constraints.txt torch
-	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,audit,collect,math,postgres]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,audit,collect,math,postgres,verify]'
 	$(BIN)/python -m pip install --no-deps $(BACKBONES) $(PEERS)
 	touch $@
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from assay.evaluation.compare import compare
     from assay.evaluation.run import evaluate
     from assay.evaluation.suite import Suite
+    from assay.feedback.judges.local import load_judge
+    from assay.feedback.judges.records import Judge
     from assay.models.policy import Policy
     from assay.models.process_model import ProcessRewardModel
     from assay.models.reward_model import RewardModel
@@ -49,6 +51,7 @@ _MODULES = {
     "Comparison": "assay.types",
     "Conversation": "assay.types",
     "EnsembleTraining": "assay.configs",
+    "Judge": "assay.feedback.judges.records",
     "Message": "assay.types",
     "OveroptimizationMonitor": "assay.rlhf.monitor",
     "PPO": "assay.configs",
@@ -72,6 +75,7 @@ _MODULES = {
     "best_of_n": "assay.score.best_of_n",
     "compare": "assay.evaluation.compare",
     "evaluate": "assay.evaluation.run",
+    "load_judge": "assay.feedback.judges.local",
     "load_reward": "assay.rlhf.reward_specs",
     "load_scorer": "assay.score.scorer",
     "load_step_scorer": "assay.score.process",
@@ -89,6 +93,7 @@ __all__ = [
     "Comparison",
     "Conversation",
     "EnsembleTraining",
+    "Judge",
     "Message",
     "OveroptimizationMonitor",
     "Policy",
@@ -110,6 +115,7 @@ __all__ = [
     "best_of_n",
     "compare",
     "evaluate",
+    "load_judge",
     "load_reward",
     "load_scorer",
     "load_step_scorer",

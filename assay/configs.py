@@ -65,6 +65,8 @@ Schedule = Literal["linear", "cosine", "constant"]
 PolicyMode = Literal["lora", "full"]
 Advantage = Literal["rloo", "grpo", "grpo-unscaled"]
 ValueInit = Literal["zero", "reward"]
+Reach = Literal["public", "loopback", "private"]
+"""How near an address may be: only public ones, this machine too, or any network of ours too."""
 OnBadRow = Literal["error", "skip"]
 
 TOKEN_BUDGET = 1536
@@ -513,7 +515,42 @@ class StepLabelling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label(StepLabelling):
+class EndpointSettings:
+    """A model behind an OpenAI-compatible endpoint, and what asking it may cost."""
+
+    endpoint: str | None = None
+    """Ask a model behind this OpenAI-compatible address, such as http://localhost:8000/v1."""
+    endpoint_model: str | None = None
+    """Its name there."""
+    key_variable: str | None = None
+    """Environment variable that holds the endpoint's key. Default: none is sent."""
+    endpoint_reach: Reach = "loopback"
+    """How near the endpoint may be. loopback: on this machine, or public. private: in a private
+    network too. public: neither. Link-local and metadata addresses are always refused."""
+    prompt_price: float | None = None
+    """Price of a million prompt tokens."""
+    cached_price: float | None = None
+    """Price of a million prompt tokens that the endpoint had read before. Default: the same."""
+    response_price: float | None = None
+    """Price of a million response tokens."""
+    max_cost: float | None = None
+    """Ask no more than this may pay for; needs the prices."""
+    in_flight: int = 8
+    """Most requests at a time."""
+    requests_per_minute: float | None = None
+    """Most requests a minute. Default: as many as it takes."""
+    tokens_per_minute: float | None = None
+    """Most tokens a minute. Default: as many as it takes."""
+    timeout_seconds: float = 120.0
+    """Longest wait for a connection, or for the next bytes of a reply."""
+    deadline_seconds: float = 600.0
+    """Longest time for one request, retries and waits included."""
+    retries: int = 5
+    """Further tries after errors that may pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(StepLabelling, EndpointSettings):
     """Label steps by rollouts: from which of them does a solver still get there?"""
 
     files: tuple[str, ...] = field(metadata={"positional": True})
@@ -522,17 +559,6 @@ class Label(StepLabelling):
     """Where the labelled solutions go."""
     policy: str | None = None
     """Write the rollouts with this local policy: smollm2-135m, a directory, or a hub name."""
-    endpoint: str | None = None
-    """Write them with a model behind this OpenAI-compatible address, such as
-    http://localhost:8000/v1."""
-    endpoint_model: str | None = None
-    """Its name there."""
-    key_variable: str | None = None
-    """Environment variable that holds the endpoint's key. Default: none is sent."""
-    prompt_price: float | None = None
-    """Price of a million prompt tokens."""
-    response_price: float | None = None
-    """Price of a million response tokens."""
     estimation: LabelEstimation = "soft"
     """hard: a step is good if any rollout after it is right. soft: by the share that is right."""
     max_new_tokens: int = 512
@@ -549,6 +575,91 @@ class Label(StepLabelling):
     """Use only the first so many solutions."""
     threads: int | None = None
     """CPU threads. Default: all cores."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+JudgeTask = Literal["pair", "choice", "rating", "checklist", "step", "first-error"]
+JudgeOrders = Literal["both", "random", "fixed"]
+JudgeMeans = Literal["auto", "log-probabilities", "schema", "text"]
+InconsistentPairs = Literal["keep", "drop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge(EndpointSettings):
+    """Judge responses by a language model, in both orders; and see how good the judge is."""
+
+    files: tuple[str, ...] = field(metadata={"positional": True})
+    """Rows with prompt and responses, as assay generate writes them, or preferences of any format,
+    whose labels then judge the judge; solutions in steps for the tasks step and first-error."""
+    out: Path
+    """Where the judged rows go. Rows without any judgment go beside it, to NAME.failed.jsonl."""
+    judge: str | None = None
+    """Judge with this local model: smollm2-135m, a directory, or a hub name."""
+    task: JudgeTask = "pair"
+    """pair: every two responses. choice: the best of all. rating: 1 to 10 each. checklist: yes or
+    no to every line of a list. step: is each step right? first-error: which is the first wrong?"""
+    orders: JudgeOrders = "both"
+    """pair and choice: both orders, one drawn by the texts (random), or the rows' own (fixed)."""
+    ties: bool = False
+    """pair: let the judge say that both are equally good."""
+    dimensions: tuple[str, ...] = ()
+    """pair and rating: ask once for each of these (helpfulness, factual accuracy, …); the label is
+    their mean."""
+    checklist: Path | None = None
+    """checklist: a text file with a line for each item."""
+    principles: bool = False
+    """pair: give each item one of the prompt pack's principles, drawn by its texts."""
+    references: Path | None = None
+    """Rows with id and reference: a right response to compare with."""
+    pack: str = "plain"
+    """Prompt pack: a name, or a TOML file of one's own."""
+    means: JudgeMeans = "auto"
+    """An endpoint's answers: auto takes the best it can do, and says which."""
+    rationale: bool = False
+    """An endpoint gives its reasons before the verdict."""
+    samples: int = 1
+    """An endpoint without log-probabilities: answers to a question, whose shares are the label."""
+    temperature: float = 0.0
+    """An endpoint's, above 0 for several samples."""
+    max_tokens: int = 512
+    """Most tokens of an endpoint's answer with its reasons."""
+    repeats: int = 1
+    """pair: times each question is asked, to see whether the judge repeats itself."""
+    inconsistent: InconsistentPairs = "keep"
+    """What becomes of pairs whose orders disagree: their mean is kept as a soft label, or not."""
+    min_coverage: float = 0.95
+    """Write nothing if a smaller share of the pairs could be judged."""
+    dry_run: bool = False
+    """Say what it would take, and ask nothing."""
+    page: Path | None = None
+    """Where the report goes as an HTML page. Default: nowhere."""
+    limit: int | None = None
+    """Judge only the first so many comparisons."""
+    on_bad_row: OnBadRow = "error"
+    """error stops at the first bad row; skip counts it and goes on."""
+    seed: int = 0
+    """Draws orders, principles and fences, and seeds an endpoint's samples."""
+    token_budget: int = TOKEN_BUDGET
+    """A local judge's: most tokens in one forward pass."""
+    threads: int | None = None
+    """CPU threads. Default: all cores."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResponses:
+    """Say of every response whether it is right, by verifiers."""
+
+    verifiers: Path
+    """JSON file with a list of verifiers, such as [{"kind": "word_count", "at_least": 50}]."""
+    data: Path
+    """Rows with a prompt and a response, or a list of responses."""
+    out: Path
+    """Where the rows go, with what every verifier says of every response."""
+    truth: str = "answer"
+    """Key of a row's right answer, or of its tests, for verifiers that have none of their own."""
     json: bool = False
     """Print the report as JSON."""
 

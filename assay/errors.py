@@ -51,13 +51,27 @@ class StoreError(AssayError, RuntimeError):
 
 
 class StoreUnavailableError(StoreError):
-    """The store's database is away, locked or read-only."""
+    """The store's database is away, locked or read-only.
+
+    Args:
+        told: What visitors of a site are told: the message without the database's path or host.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, told: str = "The store does not answer; try again."):
+        super().__init__(message)
+        self.told = told
 
 
 class StoreFullError(StoreUnavailableError):
     """The disk under the store is full."""
+
+
+class StoreDamagedError(StoreUnavailableError):
+    """The file is no database, or is one no more."""
+
+    exit_code = 2
 
 
 class MissingExtraError(AssayError, ImportError):

@@ -95,7 +95,7 @@ def time_lists(job: dict[str, Any]) -> dict[str, Any]:
     """What is asked for while people work."""
     from sqlalchemy import func, select
 
-    from assay.store import assignment
+    from assay.store import assignment, changing
     from assay.store import tables as t
     from assay.store.ids import new_id
     from assay.store.people import add_annotator, set_role
@@ -129,7 +129,7 @@ def time_lists(job: dict[str, Any]) -> dict[str, Any]:
 
         def wrapped() -> None:
             """A claim by one whose last place was the very last: past all that they judged."""
-            store.write(assignment.set_places, project, {})
+            store.write(changing.move, project, {})
             given = store.claim(project, person)
             assert given is not None
             store.write(assignment.release, person, given.comparison_id)

@@ -1,7 +1,8 @@
 """Answers as fields of a form, and in words: what a reviewer fills in is checked as any answer is.
 
 Fields name responses and steps by their place on the page: ``raw``, ``place-0``, ``step-0``,
-``first_error``, ``accept-0``, ``dim-0`` (comparative) and ``dim-0-1`` (absolute), ``rationale``.
+``first_error``, ``alt-0-1`` (another candidate of a step), ``chosen-0``, ``accept-0``, ``dim-0``
+(comparative) and ``dim-0-1`` (absolute), ``rationale``.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def answer_of(fields: Mapping[str, str], case: Case) -> dict[str, Any]:
             _whole(fields[f"step-{i}"], "labels") if fields.get(f"step-{i}") else None
             for i in range(len(case.steps))
         ]}  # fmt: skip
+    answer |= _others(fields, case)
     accepted = {i: fields[f"accept-{n}"] for n, i in enumerate(case.shown)
                 if fields.get(f"accept-{n}")}  # fmt: skip
     if accepted and case.rubric.rubric.acceptability:
@@ -64,6 +66,25 @@ def answer_of(fields: Mapping[str, str], case: Case) -> dict[str, Any]:
     if fields.get("rationale", "").strip():
         answer["rationale"] = fields["rationale"]
     return answer
+
+
+def _others(fields: Mapping[str, str], case: Case) -> dict[str, Any]:
+    """What is said of the other candidates of steps."""
+
+    def said(field: str, kind: str) -> int | None:
+        return _whole(fields[field], kind) if fields.get(field) else None
+
+    labels = [
+        [said(f"alt-{i}-{j}", "alternatives") for j in range(len(step.get("alternatives") or ()))]
+        for i, step in enumerate(case.steps)
+    ]
+    chosen = [said(f"chosen-{i}", "chosen") for i in range(len(case.steps))]
+    found: dict[str, Any] = {}
+    if any(label is not None for others in labels for label in others):
+        found["alternatives"] = labels
+    if any(pick is not None for pick in chosen):
+        found["chosen"] = chosen
+    return found
 
 
 def _groups(fields: Mapping[str, str], case: Case) -> list[list[str]]:
@@ -108,6 +129,12 @@ def filled(answer: Mapping[str, Any], case: Case) -> dict[str, str]:
             f"step-{i}": "" if label is None else str(label)
             for i, label in enumerate(answer.get("labels") or ())
         }
+    for i, others in enumerate(answer.get("alternatives") or ()):
+        fields |= {
+            f"alt-{i}-{j}": str(label) for j, label in enumerate(others) if label is not None
+        }
+    for i, pick in enumerate(answer.get("chosen") or ()):
+        fields[f"chosen-{i}"] = "" if pick is None else str(pick)
     for response, said in (answer.get("acceptability") or {}).items():
         fields[f"accept-{case.shown.index(response)}"] = said
     for number, dimension in enumerate(case.rubric.rubric.dimensions):

@@ -191,11 +191,11 @@ async def _bad_answer(request: Request, error: Exception) -> Response:
 
 
 async def _wrong(request: Request, error: Exception) -> Response:
-    if isinstance(error, StoreFullError):
-        return answered(request, 507, "disk-full", str(error))
     if isinstance(error, StoreUnavailableError):
         log.error("%s", error)
-        return answered(request, 503, "store-unavailable", str(error))
+        if isinstance(error, StoreFullError):
+            return answered(request, 507, "disk-full", error.told)
+        return answered(request, 503, "store-unavailable", error.told)
     return answered(request, 422, "refused", str(error))
 
 

@@ -187,6 +187,11 @@ class ProjectChange(Body):
     settings: SettingsChange | None = None
     rubric: RubricChange | None = None
     is_paused: bool | None = None
+    change_existing: bool = Field(
+        False,
+        description="Whether comparisons that are there come to want 'overlap' judgments, too. "
+        "None that counts is lost, and surplus ones count first.",
+    )
 
 
 class ProjectRow(BaseModel):

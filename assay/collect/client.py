@@ -168,8 +168,13 @@ class CollectClient:
         settings: Mapping[str, Any] | None = None,
         rubric: Mapping[str, Any] | None = None,
         is_paused: bool | None = None,
+        change_existing: bool = False,
     ) -> dict[str, Any]:
         """Change parts of the settings or rubric, pause, or go on; the project as it is then.
+
+        Args:
+            change_existing: Whether comparisons that are there come to want ``overlap`` judgments,
+                as those that come later do.
 
         Raises:
             CollectError: If somebody else changes it at the same moment (``status`` 412).
@@ -177,7 +182,8 @@ class CollectClient:
         path = f"/projects/{_part(project_id)}"
         tag = self._answered("GET", path).headers.get("etag", "")
         body = _given(
-            settings=_plain(settings), rubric=_plain(rubric), is_paused=is_paused
+            settings=_plain(settings), rubric=_plain(rubric), is_paused=is_paused,
+            change_existing=change_existing or None,
         )  # fmt: skip
         response = self._answered(
             "PATCH", path, body, repeatable=False, headers={"If-Match": tag}

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
-import ipaddress
 import json
 import logging
 import random
@@ -24,10 +23,13 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from urllib.parse import urlsplit
 
-from assay.errors import AssayError, ConfigError
+from assay import addresses
+from assay.addresses import AddressError, Resolver, Target, resolved
+from assay.configs import Reach
+from assay.errors import AssayError
 from assay.store import webhooks as stored
 from assay.store.database import now_ms
 from assay.store.store import PreferenceStore
@@ -45,79 +47,21 @@ POLL_SECONDS = 2.0
 WORKERS = 4
 ROUND = 10
 """Most deliveries of a webhook in a round."""
+FORGET_MS = 3_600_000
+"""How long until old deliveries are looked for again."""
 ROUND_SECONDS = 5.0
 """After so long no further one is begun, so that a slow receiver keeps no other from its news."""
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Resolver = Callable[[str, int], Sequence[str]]
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
-_COMPATIBLE = ipaddress.ip_network("::/96")
-_PLATFORM = (ipaddress.ip_address("168.63.129.16"),)
-"""Addresses that look public and are the hosting company's own (Azure)."""
-
-
-class AddressError(ConfigError):
-    """A webhook's address is not one that the site may send to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An address to connect to, checked; ``host`` is what the URL calls it."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str
-    address: str
-
-
-def resolved(host: str, port: int) -> list[str]:
-    """The addresses of a host, as the system knows them.
-
-    Raises:
-        OSError: If it knows none.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+ADVICE = "name a public one, or start the site with this host among its webhook hosts"
 
 
 def checked_url(url: str, allowed: Sequence[str] = ()) -> tuple[str, str, int, str]:
     """Scheme, host, port and path of a webhook's URL, where its form is good.
 
-    An address written as a number, in any base, is checked here; a name is checked when it is sent
-    to, for it may mean another address by then.
-
     Raises:
         AddressError: If it is no http or https URL of a host that may be told.
     """
-    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise AddressError(
-            f"The address {url[:80]!r} has characters that are not plain ASCII; write the host in "
-            "its xn-- form, and %-encode the rest."
-        )
-    try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").rstrip("."), parts.port
-    except ValueError:
-        raise AddressError(f"The address {url[:80]!r} is no URL.") from None
-    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
-        raise AddressError(
-            f"The address {url[:80]!r} cannot be told; wanted http://HOST/… or https://HOST/… "
-            "without user and password."
-        )
-    if "%" in host:
-        raise AddressError(f"The host {host[:80]!r} has a zone or an escape; write it plainly.")
-    if port == 0:
-        raise AddressError("Port 0 cannot be connected to.")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    literal = _literal(host)
-    if literal is not None:
-        _check(literal, host, allowed)
-    elif _is_local_name(host) and host not in allowed:
-        raise AddressError(_refusal(host, "this machine"))
-    return parts.scheme, host, port or (443 if parts.scheme == "https" else 80), path
+    return addresses.checked_url(url, _reach(url, allowed), advice=ADVICE)
 
 
 def checked_target(
@@ -131,62 +75,15 @@ def checked_target(
     Raises:
         AddressError: If any address of the host is one that must not be reached.
     """
-    scheme, host, port, path = checked_url(url, allowed)
+    return addresses.checked_target(url, _reach(url, allowed), resolve, advice=ADVICE)
+
+
+def _reach(url: str, allowed: Sequence[str]) -> Reach:
     try:
-        found = resolve(host, port)
-    except (OSError, UnicodeError):
-        found = ()
-    if not found:
-        raise AddressError(f"The host {host[:80]!r} has no address.")
-    for address in found:
-        _check(ipaddress.ip_address(address.partition("%")[0]), host, allowed)
-    return Target(scheme, host, port, path, found[0])
-
-
-def _literal(host: str) -> Address | None:
-    """The address that a host is when it is a number: dotted, decimal, octal, hex, or IPv6."""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host)
-    with suppress(OSError, UnicodeError):
-        return ipaddress.ip_address(socket.inet_aton(host))
-    return None
-
-
-def _is_local_name(host: str) -> bool:
-    return host == "localhost" or host.endswith((".localhost", ".local", ".internal"))
-
-
-def _embedded(address: Address) -> list[Address]:
-    """The address, and the older one that it carries, if any."""
-    found: list[Address] = [address]
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is not None:
-            found.append(inner)
-        if address.teredo is not None:
-            found += address.teredo
-        if address in _NAT64 or address in _LOCAL_NAT64 or address in _COMPATIBLE:
-            found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return found
-
-
-def _check(address: Address, host: str, allowed: Sequence[str]) -> None:
-    for part in _embedded(address):
-        if part.is_unspecified or part.is_multicast or part.is_link_local or part in _PLATFORM:
-            # not even for a host that is allowed: nobody's receiver lives there
-            raise AddressError(f"The host {host[:80]!r} is {address}, which is never sent to.")
-    if host in allowed:
-        return
-    for part in _embedded(address):
-        if not part.is_global or part.is_private or part.is_reserved or part.is_loopback:
-            raise AddressError(_refusal(host, f"{address}, of a network that is not public"))
-
-
-def _refusal(host: str, what: str) -> str:
-    return (
-        f"The host {host[:80]!r} is {what}; name a public one, or start the site with this host "
-        "among its webhook hosts."
-    )
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return "public"
+    return "private" if host in allowed else "public"
 
 
 # --- one delivery ---------------------------------------------------------------------------------
@@ -312,6 +209,7 @@ class Sender:
         self._poll = poll_seconds
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._forget_at = 0
 
     def start(self) -> None:
         """Begin to send."""
@@ -346,7 +244,17 @@ class Sender:
         if not by_hook:
             return 0
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="assay-webhook") as pool:
-            return sum(pool.map(self._in_turn, by_hook.values()))
+            tried = sum(pool.map(self._in_turn, by_hook.values()))
+        self._forget()
+        return tried
+
+    def _forget(self) -> None:
+        """Drop what was done long ago, once in a while."""
+        now = self._clock()
+        if now < self._forget_at:
+            return
+        if self._store.write(stored.forget, now) < stored.FORGOTTEN:
+            self._forget_at = now + FORGET_MS
 
     def _in_turn(self, some: Sequence[tuple[str, int]]) -> int:
         """The deliveries of one webhook, one after the other, until one fails."""

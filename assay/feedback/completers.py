@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from assay.feedback.client import Client, Reply
+from assay.feedback.client import Client
 from assay.feedback.http import EndpointError
+from assay.feedback.replies import Reply
 from assay.feedback.rollouts import Prefix, Rollouts, prefix_number
 from assay.formats.steps import SEPARATOR
 from assay.types import Message, Messages

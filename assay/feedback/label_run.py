@@ -10,8 +10,10 @@ from typing import Any
 from assay.configs import Label
 from assay.data.solutions import Solutions
 from assay.errors import ConfigError, DataError
-from assay.feedback.client import Client, Endpoint
+from assay.feedback.client import Client
 from assay.feedback.completers import EndpointCompleter, PolicyCompleter, Writing
+from assay.feedback.costs import Budget
+from assay.feedback.endpoints import endpoint_of
 from assay.feedback.rollouts import Completer
 from assay.feedback.step_label_report import StepLabelReport
 from assay.feedback.step_labels import check_labelling, label_solutions
@@ -90,15 +92,11 @@ def _completer(
         if config.threads:
             torch.set_num_threads(config.threads)
         return PolicyCompleter(Policy.load(config.policy), writing), None, lambda: None
-    endpoint = Endpoint(
-        base_url=str(config.endpoint),
-        model=config.endpoint_model or "",
-        key_variable=config.key_variable,
-        prompt_price=config.prompt_price,
-        response_price=config.response_price,
-    )
-    client = Client(endpoint)
-    return EndpointCompleter(client, writing), endpoint.price, client.close
+    endpoint = endpoint_of(config)
+    budget = None if config.max_cost is None else Budget(config.max_cost)
+    client = Client(endpoint, budget=budget)
+    completer = EndpointCompleter(client, writing, concurrency=config.in_flight)
+    return completer, endpoint.price, client.close
 
 
 def journal_of(out: Path) -> Path:

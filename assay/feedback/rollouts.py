@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from assay.errors import ConfigError, DataError
+from assay.errors import ConfigError
+from assay.feedback.kept import Kept
 from assay.formats.steps import join_steps
 from assay.types import Messages
 
@@ -79,7 +78,7 @@ class Journal:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self.path = path
+        self._kept = Kept(path, "rollouts")
 
     def read(self, keys: Sequence[str]) -> dict[str, Rollouts]:
         """The rollouts that are there, by their keys.
@@ -87,47 +86,17 @@ class Journal:
         Raises:
             DataError: If the file is no journal, or a damaged one.
         """
-        if self.path is None or not self.path.exists():
-            return {}
-        found = {}
-        with self._connected() as connection:
-            for key in keys:
-                query = "SELECT value FROM rollouts WHERE key = ?"
-                if row := connection.execute(query, (key,)).fetchone():
-                    found[key] = _from_json(row[0])
-        return found
+        try:
+            return {key: _from_json(value) for key, value in self._kept.read(keys).items()}
+        except (TypeError, KeyError, AttributeError) as error:
+            raise self._kept.damaged(error) from error
 
     def write(self, rollouts: Mapping[str, Rollouts]) -> None:
         """Keep rollouts, all of them or, if the process dies, none."""
-        if self.path is None or not rollouts:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        rows = [(key, json.dumps(asdict(value))) for key, value in rollouts.items()]
-        with self._connected() as connection:
-            connection.executemany("INSERT OR IGNORE INTO rollouts VALUES (?, ?)", rows)
-
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one transaction."""
-        assert self.path is not None
-        connection = sqlite3.connect(self.path, timeout=60.0)
-        try:
-            with connection:
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS rollouts (key TEXT PRIMARY KEY, value TEXT)"
-                )
-                yield connection
-        except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
-            raise DataError(
-                f"{self.path} cannot be used as a journal of rollouts ({error}); name another "
-                "file, or delete it and the rollouts are written anew."
-            ) from error
-        finally:
-            connection.close()
+        self._kept.write({key: asdict(value) for key, value in rollouts.items()})
 
 
-def _from_json(text: str) -> Rollouts:
-    value = json.loads(text)
+def _from_json(value: dict[str, Any]) -> Rollouts:
     texts, ended = tuple(value.pop("texts")), tuple(value.pop("ended"))
     return Rollouts(texts, ended, **value)
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from assay.configs import Reach
 from assay.errors import ConfigError
 from assay.feedback.http import Answer, Connection, EndpointError, JsonClient
 from assay.formats.prompts import prompt_text
@@ -94,6 +95,7 @@ class RemoteScorer:
         timeout_seconds: float = 120.0,
         deadline_seconds: float = 600.0,
         retries: int = 5,
+        reach: Reach = "private",
     ):
         """Make a scorer; nothing is asked yet.
 
@@ -109,6 +111,8 @@ class RemoteScorer:
             timeout_seconds: Longest wait for a connection, or for the next bytes of a reply.
             deadline_seconds: Longest time for a request, retries and waits included.
             retries: Further tries after errors that may pass.
+            reach: How near the server may be. Default: anywhere, for reward servers stand in
+                networks of their own; ``public`` for an address that somebody else wrote.
 
         Raises:
             ConfigError: If the address is none, its protocol is not known, a number is out of its
@@ -141,6 +145,7 @@ class RemoteScorer:
                 timeout_seconds=timeout_seconds,
                 deadline_seconds=deadline_seconds,
                 retries=retries,
+                reach=reach,
             )
         )
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -54,8 +54,6 @@ BLOCK = 4
 MOST_FREED = 200
 """Slots whose lease has run out that one claim frees, so that none waits long for it."""
 MOST_INT = 2**31 - 1
-MANY = 500
-"""Comparisons changed by one statement."""
 _FREE = {"annotator_id": None, "lease_until": None, "claimed": None, "shown": None}
 
 
@@ -500,12 +498,13 @@ def submit(
     if repeat is not None:
         return repeat
     comparison, at = _case(connection, comparison_id, annotator_id)
+    # before the slot: a surplus one may just be getting a slot by a raised quota
+    earlier = _standing(connection, comparison_id, annotator_id, locked=True)
     slot = _own_slot(connection, comparison_id, annotator_id)
     order = _order(connection, comparison_id, slot, shown)
     rubric = rubric_of(connection, comparison.project_id, rubric_id)
     steps = _steps_of(connection, comparison)
     said = checked_answer(answer, comparison.kind, order, rubric.rubric, steps)
-    earlier = _standing(connection, comparison_id, annotator_id)
     if earlier is not None and comparison.purpose != "work":
         raise AccessError("answered", "This comparison was answered; it cannot be changed.")
     expected = comparison.expected
@@ -711,11 +710,14 @@ _STANDING = select(t.judgments).where(
     t.judgments.c.annotator_id == _ANNOTATOR,
     t.judgments.c.withdrawn.is_(None),
 )
+_STANDING_LOCKED = _STANDING.with_for_update()
 
 
-def _standing(connection: Connection, comparison_id: str, annotator_id: str) -> Row[Any] | None:
+def _standing(
+    connection: Connection, comparison_id: str, annotator_id: str, *, locked: bool = False
+) -> Row[Any] | None:
     key = {"comparison": comparison_id, "annotator": annotator_id}
-    return connection.execute(_STANDING, key).one_or_none()
+    return connection.execute(_STANDING_LOCKED if locked else _STANDING, key).one_or_none()
 
 
 # --- what else an annotator does ------------------------------------------------------------------
@@ -984,99 +986,6 @@ def opened(connection: Connection, annotator_id: str, comparison_id: str) -> Ass
         return None
     order, at = list(judgment.shown), judgment.started
     return _assignment(connection, _Held(comparison_id, annotator_id, order, None, at, True))
-
-
-# --- what a reviewer or admin does ----------------------------------------------------------------
-
-
-def withdraw_comparisons(
-    connection: Connection, project_id: str, comparison_ids: Sequence[str], actor_id: str
-) -> int:
-    """Give comparisons to nobody any more; how many were given until now.
-
-    What was judged stays. Who holds one may still submit, and it counts.
-
-    Raises:
-        AccessError: If one of them is not of this project.
-    """
-    count = 0
-    for ids in _batches(_checked_ids(connection, project_id, comparison_ids)):
-        count += connection.execute(
-            update(t.comparisons)
-            .where(t.comparisons.c.id.in_(ids), ~t.comparisons.c.is_withdrawn)
-            .values(is_withdrawn=True)
-        ).rowcount
-        # wait for who is just taking or freeing one, so that none is left free behind us
-        mine = t.slots.c.comparison_id.in_(ids)
-        locked = select(t.slots.c.k).where(mine).order_by(t.slots.c.comparison_id, t.slots.c.k)
-        connection.execute(locked.with_for_update()).all()
-        connection.execute(delete(t.slots).where(mine, t.slots.c.annotator_id.is_(None)))
-    if count:
-        record_event(
-            connection, "comparisons.withdrawn", actor_id=actor_id, project_id=project_id,
-            detail={"comparisons": sorted(set(comparison_ids))[:MANY], "count": count},
-        )  # fmt: skip
-    return count
-
-
-def set_places(
-    connection: Connection,
-    project_id: str,
-    places: Mapping[str, float],
-    actor_id: str | None = None,
-) -> None:
-    """Give comparisons new places in the order of work; everybody begins at its front again.
-
-    Args:
-        places: By comparison. Less is sooner; an import counts from 1, so negative ones are ahead.
-
-    Raises:
-        AccessError: If one of them is not of this project.
-        DataError: If a place is not finite.
-    """
-    for place in places.values():
-        if not math.isfinite(place):
-            raise DataError(f"A place must be a number, not {place}.")
-    _checked_ids(connection, project_id, list(places))
-    move(connection, project_id, places)
-    record_event(connection, "comparisons.placed", actor_id=actor_id, project_id=project_id,
-                 detail={"count": len(places)})  # fmt: skip
-
-
-def move(connection: Connection, project_id: str, places: Mapping[str, float]) -> None:
-    """Put comparisons and their slots at new places, unchecked and unrecorded.
-
-    Annotators go on from the last place they took; now the next may lie before it, so everybody
-    begins at the front again.
-    """
-    for ids in _batches(sorted(places)):
-        rows = [{"at_id": i, "at_place": float(places[i])} for i in ids]
-        for table, key in ((t.comparisons, t.comparisons.c.id), (t.slots, t.slots.c.comparison_id)):
-            change = update(table).where(key == bindparam("at_id"))
-            connection.execute(change.values(place=bindparam("at_place")), rows)
-    connection.execute(
-        update(t.memberships).where(t.memberships.c.project_id == project_id).values(cursor=0.0)
-    )
-
-
-def _checked_ids(connection: Connection, project_id: str, ids: Sequence[str]) -> list[str]:
-    """Each id once, in order, all of them published comparisons of the project."""
-    wanted, c = sorted(set(ids)), t.comparisons.c
-    found = sum(
-        int(connection.scalar(
-            select(func.count()).where(
-                c.id.in_(some), c.project_id == project_id, c.is_published
-            )
-        ) or 0)
-        for some in _batches(wanted)
-    )  # fmt: skip
-    if found < len(wanted):
-        raise AccessError("not-found", "There is no such comparison in this project.")
-    return wanted
-
-
-def _batches(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (ids[start : start + MANY] for start in range(0, len(ids), MANY))
 
 
 # --- reading ------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from assay.errors import (
     AssayError,
     ConfigError,
     DataError,
+    StoreDamagedError,
     StoreError,
     StoreFullError,
     StoreUnavailableError,
@@ -36,6 +37,7 @@ from assay.errors import (
 )
 
 T = TypeVar("T")
+U = TypeVar("U", bound=StoreUnavailableError)
 log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 20
@@ -351,9 +353,8 @@ def _translated(name: str) -> Iterator[None]:
     try:
         yield
     except sql.TimeoutError as error:
-        raise StoreUnavailableError(
-            f"{name}: too many requests at once, all connections are in use; try again."
-        ) from error
+        text = "too many requests at once, all connections are in use; try again."
+        raise _away(StoreUnavailableError, name, text) from error
     except (UnicodeEncodeError, OverflowError) as error:
         raise DataError(f"Text or number that no database stores: {error}.") from error
     except sql.StatementError as error:
@@ -386,32 +387,43 @@ def _of_data(error: DBAPIError) -> AssayError | None:
     return None
 
 
+def _away(kind: type[U], name: str, text: str, why: str = "") -> U:
+    """The error, which tells visitors of a site neither the database's name nor why."""
+    told = text.format("")
+    return kind(f"{name}: {text.format(why)}", told[0].upper() + told[1:])
+
+
 def _of_state(name: str, error: DBAPIError) -> StoreError | None:
     """Of the database itself."""
     said = str(error.orig).lower()
     state = getattr(error.orig, "sqlstate", None) or ""
     if ("full" in said and "disk" in said) or state == "53100":
-        return StoreFullError(
-            f"{name}: the disk is full, and nothing of this was stored; free some space and try "
-            "again. What was acknowledged before is safe."
-        )
+        return _away(
+            StoreFullError, name,
+            "the disk is full, and nothing of this was stored; free some space and try again. What "
+            "was acknowledged before is safe.",
+        )  # fmt: skip
     if "readonly" in said or "read-only" in said or state == "25006":
-        return StoreUnavailableError(
-            f"{name}: the database cannot be written (read-only); check its owner and permissions, "
-            "and those of its folder."
-        )
+        return _away(
+            StoreUnavailableError, name,
+            "the database cannot be written (read-only); check its owner and permissions, and "
+            "those of its folder.",
+        )  # fmt: skip
     if "not a database" in said or "malformed" in said:
-        return StoreError(f"{name} is no SQLite database, or is damaged; restore it from a backup.")
+        return StoreDamagedError(
+            f"{name} is no SQLite database, or is damaged; restore it from a backup.",
+            "The database is damaged; restore it from a backup.",
+        )
     if "unable to open" in said:
-        return StoreUnavailableError(f"{name} cannot be opened; check its path and permissions.")
+        text = "the database cannot be opened; check its path and permissions."
+        return _away(StoreUnavailableError, name, text)
     if "locked" in said:
-        return StoreUnavailableError(
-            f"{name}: another process held the database for {BUSY_SECONDS} seconds; try again."
-        )
+        text = f"another process held the database for {BUSY_SECONDS} seconds; try again."
+        return _away(StoreUnavailableError, name, text)
     if _is_lost(error) or "disk i/o" in said:
-        return StoreUnavailableError(
-            f"{name}: the database does not answer ({_first_line(error)}); check that it runs."
-        )
+        text = "the database does not answer{}; check that it runs."
+        why = f" ({_first_line(error)})"
+        return _away(StoreUnavailableError, name, text, why)
     return None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from assay.errors import StoreError
 from assay.store import tables as t
@@ -34,6 +34,16 @@ class Event:
     detail: Mapping[str, Any]
     actor_id: str | None
     project_id: str | None
+    digest: str
+    """The seal."""
+
+
+def as_event(row: Row[Any]) -> Event:
+    """An entry from its row."""
+    return Event(
+        row.seq, row.at, row.action, row.subject, row.detail, row.actor_id, row.project_id,
+        row.digest,
+    )  # fmt: skip
 
 
 # made once: to make a statement takes far longer than to run it

@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,7 +35,7 @@ from assay.store.rows_out import (
     table_columns,
 )
 from assay.store.store import PreferenceStore
-from assay.store.whole import Names, Said, Whole, most_responses, whole_comparisons
+from assay.store.whole import Names, Said, Whole, whole_comparisons
 from assay.types import Comparison
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv", ".tsv")
@@ -157,7 +159,6 @@ class Export:
     ):
         self.form, self.choices = form, choices
         self.per: Per = choices.per or "comparison"
-        self.columns = most_responses(connection, project_id)
         self._found = whole_comparisons(
             connection, project_id, Names(connection, project_id, choices.names)
         )
@@ -169,7 +170,7 @@ class Export:
 
     def rows(self) -> Iterator[Row]:
         """The rows."""
-        shaping = Shaping(per=self.per, ties=self.choices.ties, most_responses=self.columns)
+        shaping = Shaping(per=self.per, ties=self.choices.ties)
         # table and votes have a row a judgment whatever is asked for
         apart: Per = "judgment" if self.form.name in _APART else self.per
         cannot = set(self.form.cannot(apart))
@@ -307,8 +308,7 @@ def _write(path: Path, temporary: Path, export_: Export, choices: Choices) -> in
     rows = export_.rows()
     if path.suffix in (".csv", ".tsv"):
         delimiter = "\t" if path.suffix == ".tsv" else ","
-        with temporary.open("w", encoding="utf-8", newline="") as table:
-            return _write_table(table, rows, export_, choices, delimiter)
+        return _write_table(temporary, rows, export_.form.name, choices, delimiter)
     if path.suffix == ".parquet":
         return _write_parquet(temporary, rows, path)
     is_array = path.suffix == ".json"
@@ -332,23 +332,55 @@ def json_line(row: Row) -> bytes:
     return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
+_COLUMNS = {
+    "pairs": ["id", "subset", "prompt", "chosen", "rejected", "probability", "margin", "weight",
+              "annotator", "first_shown", "chosen_model", "rejected_model", "tools"],
+    "kto": ["id", "subset", "prompt", "completion", "label", "annotator", "model"],
+    "hh": ["chosen", "rejected"],
+}  # fmt: skip
+"""Of the formats that fit a table, besides the one that has a column a response."""
+_RESPONSE = re.compile(r"response_(\d+)\Z")
+
+
 def _write_table(
-    file: Any, rows: Iterable[Row], export_: Export, choices: Choices, delimiter: str
+    temporary: Path, rows: Iterable[Row], format: str, choices: Choices, delimiter: str
 ) -> int:
-    columns = {
-        "csv": table_columns(export_.columns),
-        "pairs": ["id", "subset", "prompt", "chosen", "rejected", "probability", "margin", "weight",
-                  "annotator", "first_shown", "chosen_model", "rejected_model", "tools"],
-        "kto": ["id", "subset", "prompt", "completion", "label", "annotator", "model"],
-        "hh": ["chosen", "rejected"],
-    }[export_.form.name]  # fmt: skip
-    writer = csv.writer(file, delimiter=delimiter, lineterminator="\r\n")
-    writer.writerow(columns)
+    if format in _COLUMNS:
+        return _write_cells(temporary, rows, _COLUMNS[format], choices, delimiter)
+    # how many responses there are is known when the last row is: the rows are kept until then
+    most = 2
+    with _kept(temporary) as part:
+        with part.open("wb") as file:
+            for row in rows:
+                found = (_RESPONSE.match(key) for key in row)
+                most = max(most, *(int(match[1]) for match in found if match))
+                file.write(json_line(row))
+        with part.open("rb") as file:
+            again = map(json.loads, file)
+            return _write_cells(temporary, again, table_columns(most), choices, delimiter)
+
+
+def _write_cells(
+    temporary: Path, rows: Iterable[Row], columns: Sequence[str], choices: Choices, delimiter: str
+) -> int:
     count = 0
-    for row in rows:
-        writer.writerow([_cell(row.get(key), choices.formulas == "guard") for key in columns])
-        count += 1
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\r\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([_cell(row.get(key), choices.formulas == "guard") for key in columns])
+            count += 1
     return count
+
+
+@contextmanager
+def _kept(temporary: Path) -> Iterator[Path]:
+    """A file beside the one that is written, for rows that are read twice."""
+    part = temporary.with_suffix(".rows")
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _cell(value: Any, guard: bool) -> str:
@@ -382,10 +414,9 @@ def _write_parquet(temporary: Path, rows: Iterable[Row], path: Path) -> int:
     import pyarrow
     import pyarrow.parquet
 
-    part = temporary.with_suffix(".rows")
     schema = pyarrow.schema([])
     count = 0
-    try:
+    with _kept(temporary) as part:
         with part.open("wb") as file:
             for batch in _batches(map(_spelled, rows)):
                 try:
@@ -401,8 +432,6 @@ def _write_parquet(temporary: Path, rows: Iterable[Row], path: Path) -> int:
             for lines in _batches(file):
                 batch = [json.loads(line) for line in lines]
                 writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
-    finally:
-        part.unlink(missing_ok=True)
     return count
 
 

@@ -20,6 +20,11 @@ def new_id() -> str:
     return str(uuid.UUID(int=value))
 
 
+def first_id_at(ms: int) -> str:
+    """The identifier before all that were made from a time on; milliseconds since 1970."""
+    return str(uuid.UUID(int=ms << 80))
+
+
 def checked_id(value: object, what: str = "id") -> str:
     """The value, where it is a UUID in its usual form.
 

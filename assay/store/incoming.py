@@ -8,7 +8,7 @@ within limits. Nothing is held but the row at hand and its neighbours of one pro
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -257,6 +257,7 @@ class _Reader:
     def comparisons(self) -> Iterator[tuple[int, NewComparison]]:
         """Comparisons, neighbours that belong together joined."""
         parts: list[r.Part] = []
+        once: set[Hashable] = set()
         first = 0
         for number, row in self._rows():
             self._tally.rows += 1
@@ -264,11 +265,13 @@ class _Reader:
                 if isinstance(piece, NewComparison):
                     yield number, piece
                     continue
-                if parts and not _belongs(parts, piece):
+                if parts and (piece.once in once or not _belongs(parts, piece)):
                     yield from self._joined(first, parts)
-                    parts = []
+                    parts, once = [], set()
                 first = first if parts else number
                 parts.append(piece)
+                if piece.once is not None:
+                    once.add(piece.once)
         if parts:
             yield from self._joined(first, parts)
         if not self._tally.rows:

@@ -1,111 +1,23 @@
-"""Lists for those who run a project: comparisons, imports, people, members, the record.
+"""Lists for those who run a site or a project: projects, people, members, imports, the record.
 
-Every list goes on from a key, the last one shown, so that the hundredth page costs what the first
-does; one row more than asked for says whether there is another page. Functions here run inside a
-transaction of the store.
+Every list goes on from a key, the last one shown; see :mod:`assay.store.comparisons` for those of
+comparisons. Functions here run inside a transaction of the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, func, select
 
 from assay.store import tables as t
-from assay.store.comparisons import State
-from assay.store.events import Event
-from assay.store.people import Annotator, Member, _annotator
-from assay.store.records import Judged, Kind, Purpose, Role
-from assay.types import Messages, as_messages
+from assay.store.events import Event, as_event
+from assay.store.people import Annotator, Member, as_annotator
+from assay.store.records import Page, Role
 
-T = TypeVar("T")
 PAGE = 50
-EXCERPT = 140
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """Some rows of a list, and from where it goes on; None at its end."""
-
-    rows: list[T]
-    more: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A comparison in a list."""
-
-    id: str
-    number: int
-    kind: Kind
-    purpose: Purpose
-    overlap: int
-    filled: int
-    is_withdrawn: bool
-    flags: int
-    """Flags that nobody has resolved."""
-    leaks: int
-    """Responses that may give their model away."""
-    excerpt: str
-    """The beginning of what was asked last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which comparisons a list is of; None: all."""
-
-    state: State | None = None
-    purpose: Purpose | None = None
-    flagged: bool = False
-    leaked: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SeenResponse:
-    """A response as reviewers see it."""
-
-    id: str
-    number: int
-    messages: Messages
-    steps: tuple[Mapping[str, Any], ...] | None
-    model: str | None
-    leak: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """What an annotator said is wrong with a comparison."""
-
-    id: str
-    annotator: str
-    reason: str
-    at: int
-    resolved: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A comparison with all that belongs to it, as reviewers see it."""
-
-    id: str
-    number: int
-    kind: Kind
-    purpose: Purpose
-    overlap: int
-    filled: int
-    place: float
-    language: str | None
-    is_withdrawn: bool
-    expected: Mapping[str, Any] | None
-    source: str | None
-    prompt: Messages
-    responses: tuple[SeenResponse, ...]
-    judgments: tuple[Judged, ...]
-    flags: tuple[Flag, ...]
-    held: int
-    """Annotators who have it open now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +29,17 @@ class ImportLine:
     format: str
     counts: Mapping[str, int]
     state: str
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectLine:
+    """A project as a list shows it, with the asker's role in it."""
+
+    id: str
+    name: str
+    role: Role
+    is_paused: bool
     created: int
 
 
@@ -135,166 +58,23 @@ def has_site_admin(connection: Connection, with_password: bool = False) -> bool:
     return connection.scalar(query) is not None
 
 
-# --- comparisons ----------------------------------------------------------------------------------
-
-
-def comparisons(
+def projects(
     connection: Connection,
-    project_id: str,
-    which: Filter | None = None,
-    after: int = 0,
+    annotator_id: str,
+    *,
+    every: bool = False,
+    after: str | None = None,
     limit: int = PAGE,
-) -> Page[Line]:
-    """Comparisons of a project in the order of their numbers, after a number."""
-    c, which = t.comparisons.c, which or Filter()
-    query = (
-        select(c.id, c.number, c.kind, c.purpose, c.overlap, c.filled, c.is_withdrawn, c.prompt_id)
-        .where(c.project_id == project_id, c.is_published, c.number > after)
-        .order_by(c.number)
-    )
-    rows = list(connection.execute(_filtered(query, which).limit(limit + 1)))
-    shown = rows[:limit]
-    ids = [row.id for row in shown]
-    flags, leaks = _counts(connection, _open_flags(ids)), _counts(connection, _leaks(ids))
-    excerpts = _excerpts(connection, [row.prompt_id for row in shown])
-    lines = [
-        Line(
-            row.id, row.number, row.kind, row.purpose, row.overlap, row.filled, row.is_withdrawn,
-            flags.get(row.id, 0), leaks.get(row.id, 0), excerpts[row.prompt_id],
-        )
-        for row in shown
-    ]  # fmt: skip
-    return Page(lines, str(shown[-1].number) if len(rows) > limit else None)
-
-
-def _filtered(query: Select[Any], which: Filter) -> Select[Any]:
-    c = t.comparisons.c
-    if which.state == "withdrawn":
-        query = query.where(c.is_withdrawn)
-    elif which.state is not None:
-        query = query.where(~c.is_withdrawn, c.purpose == "work")
-        query = query.where(c.filled < c.overlap if which.state == "open" else
-                            c.filled == c.overlap)  # fmt: skip
-    if which.purpose is not None:
-        query = query.where(c.purpose == which.purpose)
-    if which.flagged:
-        query = query.where(
-            c.id.in_(select(t.flags.c.comparison_id).where(t.flags.c.resolved.is_(None)))
-        )
-    if which.leaked:
-        places = t.comparison_responses
-        query = query.where(
-            c.id.in_(
-                select(places.c.comparison_id)
-                .join(t.responses, t.responses.c.id == places.c.response_id)
-                .where(t.responses.c.leak.is_not(None))
-            )
-        )
-    return query
-
-
-def _open_flags(ids: Sequence[str]) -> Select[Any]:
-    return (
-        select(t.flags.c.comparison_id, func.count().label("n"))
-        .where(t.flags.c.comparison_id.in_(ids), t.flags.c.resolved.is_(None))
-        .group_by(t.flags.c.comparison_id)
-    )
-
-
-def _leaks(ids: Sequence[str]) -> Select[Any]:
-    places = t.comparison_responses
-    return (
-        select(places.c.comparison_id, func.count().label("n"))
-        .join(t.responses, t.responses.c.id == places.c.response_id)
-        .where(places.c.comparison_id.in_(ids), t.responses.c.leak.is_not(None))
-        .group_by(places.c.comparison_id)
-    )
-
-
-def _counts(connection: Connection, query: Select[Any]) -> dict[str, int]:
-    return {row[0]: row[1] for row in connection.execute(query)}
-
-
-def _excerpts(connection: Connection, prompt_ids: Sequence[str]) -> dict[str, str]:
-    found = connection.execute(
-        select(t.prompts.c.id, t.prompts.c.messages).where(t.prompts.c.id.in_(prompt_ids))
-    )
-    return {row.id: excerpt(as_messages(row.messages, "user")) for row in found}
-
-
-def excerpt(messages: Messages) -> str:
-    """The beginning of the last message, on one line."""
-    text = " ".join((messages[-1].content if messages else "")[: EXCERPT * 4].split())
-    return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
-
-
-def comparison(connection: Connection, project_id: str, comparison_id: str) -> Seen | None:
-    """A comparison of a project with its responses, judgments and flags; None where it has none."""
-    c = t.comparisons
-    row = connection.execute(
-        select(c, t.prompts.c.messages, t.imports.c.source)
-        .join(t.prompts, t.prompts.c.id == c.c.prompt_id)
-        .outerjoin(t.imports, t.imports.c.id == c.c.import_id)
-        .where(c.c.id == comparison_id, c.c.project_id == project_id, c.c.is_published)
-    ).one_or_none()
-    if row is None:
-        return None
-    held = select(func.count()).where(
-        t.slots.c.comparison_id == comparison_id, t.slots.c.lease_until.is_not(None)
-    )
-    return Seen(
-        row.id, row.number, row.kind, row.purpose, row.overlap, row.filled, row.place,
-        row.language, row.is_withdrawn, row.expected, row.source,
-        as_messages(row.messages, "user"), _responses(connection, comparison_id),
-        _judgments(connection, comparison_id), _flags(connection, comparison_id),
-        int(connection.scalar(held) or 0),
-    )  # fmt: skip
-
-
-def _responses(connection: Connection, comparison_id: str) -> tuple[SeenResponse, ...]:
-    places, r = t.comparison_responses, t.responses
-    rows = connection.execute(
-        select(places.c.number, r.c.id, r.c.messages, r.c.steps, r.c.model, r.c.leak)
-        .join(r, r.c.id == places.c.response_id)
-        .where(places.c.comparison_id == comparison_id)
-        .order_by(places.c.number)
-    )
-    return tuple(
-        SeenResponse(
-            row.id, row.number, as_messages(row.messages, "assistant"),
-            None if row.steps is None else tuple(row.steps), row.model, row.leak,
-        )
-        for row in rows
-    )  # fmt: skip
-
-
-def _judgments(connection: Connection, comparison_id: str) -> tuple[Judged, ...]:
-    j = t.judgments
-    rows = connection.execute(
-        select(j, t.annotators.c.name)
-        .join(t.annotators, t.annotators.c.id == j.c.annotator_id)
-        .where(j.c.comparison_id == comparison_id)
-        .order_by(j.c.submitted, j.c.id)
-    )
-    return tuple(
-        Judged(
-            row.id, row.comparison_id, row.annotator_id, row.name, row.answer, tuple(row.shown),
-            row.surplus, row.source, row.rubric_id, row.started, row.submitted, row.active_ms,
-            row.withdrawn, row.is_correct,
-        )
-        for row in rows
-    )  # fmt: skip
-
-
-def _flags(connection: Connection, comparison_id: str) -> tuple[Flag, ...]:
-    f = t.flags
-    rows = connection.execute(
-        select(f.c.id, t.annotators.c.name, f.c.reason, f.c.at, f.c.resolved)
-        .join(t.annotators, t.annotators.c.id == f.c.annotator_id)
-        .where(f.c.comparison_id == comparison_id)
-        .order_by(f.c.at)
-    )
-    return tuple(Flag(row.id, row.name, row.reason, row.at, row.resolved) for row in rows)
+) -> Page[ProjectLine]:
+    """The projects that a person is in, by id (the first made first); or every one."""
+    p, m = t.projects.c, t.memberships.c
+    mine = (m.project_id == p.id) & (m.annotator_id == annotator_id)
+    query = select(p.id, p.name, func.coalesce(m.role, "admin"), p.is_paused, p.created)
+    query = query.join(t.memberships, mine, isouter=every)
+    if after is not None:
+        query = query.where(p.id > after)
+    rows = [ProjectLine(*row) for row in connection.execute(query.order_by(p.id).limit(limit + 1))]
+    return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
 
 
 # --- people and imports --------------------------------------------------------------------------
@@ -311,7 +91,7 @@ def people(
         held = "".join(f"/{c}" if c in "/%_" else c for c in like)
         query = query.where(name.like(func.lower(f"%{held}%"), escape="/"))
     rows = list(connection.execute(query.limit(limit + 1)))
-    found = [_annotator(row) for row in rows[:limit]]
+    found = [as_annotator(row) for row in rows[:limit]]
     return Page(found, found[-1].name if len(rows) > limit else None)
 
 
@@ -330,7 +110,7 @@ def members(
         )
     )
     found = [
-        (Member(row.id, row.name, cast("Role", row.role), row.state), _annotator(row))
+        (Member(row.id, row.name, cast("Role", row.role), row.state), as_annotator(row))
         for row in rows[:limit]
     ]
     return Page(found, found[-1][0].name if len(rows) > limit else None)
@@ -395,8 +175,20 @@ def events(
     if before is not None:
         query = query.where(e.c.seq < before)
     rows = list(connection.execute(query.limit(limit + 1)))
-    found = [Recorded(_event(row), row.name, row.about) for row in rows[:limit]]
+    found = [Recorded(as_event(row), row.name, row.about) for row in rows[:limit]]
     return Page(found, str(found[-1].event.seq) if len(rows) > limit else None)
+
+
+def events_after(
+    connection: Connection, project_id: str | None, after: int = 0, limit: int = PAGE
+) -> Page[Event]:
+    """Entries of a project, or of the whole site, in order, from the first after a number."""
+    e = t.events.c
+    query = select(t.events).where(e.seq > after)
+    if project_id is not None:
+        query = query.where(e.project_id == project_id)
+    rows = list(map(as_event, connection.execute(query.order_by(e.seq).limit(limit + 1))))
+    return Page(rows[:limit], str(rows[limit - 1].seq) if len(rows) > limit else None)
 
 
 def every_event(connection: Connection, project_id: str) -> Iterator[dict[str, Any]]:
@@ -406,7 +198,3 @@ def every_event(connection: Connection, project_id: str) -> Iterator[dict[str, A
     )
     for row in rows:
         yield dict(row._mapping)
-
-
-def _event(row: Row[Any]) -> Event:
-    return Event(row.seq, row.at, row.action, row.subject, row.detail, row.actor_id, row.project_id)

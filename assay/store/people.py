@@ -63,7 +63,8 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _annotator(row: Row[Any]) -> Annotator:
+def as_annotator(row: Row[Any]) -> Annotator:
+    """A person from their row."""
     return Annotator(
         row.id, row.name, row.is_site_admin, row.is_active, tuple(row.languages),
         dict(row.settings), row.password_hash is not None, row.created,
@@ -137,12 +138,12 @@ def annotator(connection: Connection, annotator_id: str) -> Annotator | None:
     row = connection.execute(
         select(t.annotators).where(t.annotators.c.id == annotator_id)
     ).one_or_none()
-    return _annotator(row) if row else None
+    return as_annotator(row) if row else None
 
 
 def annotators(connection: Connection) -> list[Annotator]:
     """Everybody, by name."""
-    return [_annotator(row) for row in connection.execute(
+    return [as_annotator(row) for row in connection.execute(
         select(t.annotators).order_by(func.lower(t.annotators.c.name))
     )]  # fmt: skip
 
@@ -152,7 +153,7 @@ def credentials(connection: Connection, name: str) -> tuple[Annotator, str | Non
     row = connection.execute(
         select(t.annotators).where(func.lower(t.annotators.c.name) == func.lower(name.strip()))
     ).one_or_none()
-    return (_annotator(row), row.password_hash) if row else None
+    return (as_annotator(row), row.password_hash) if row else None
 
 
 def by_subject(connection: Connection, subject: str) -> Annotator | None:
@@ -160,7 +161,7 @@ def by_subject(connection: Connection, subject: str) -> Annotator | None:
     row = connection.execute(
         select(t.annotators).where(t.annotators.c.subject == subject)
     ).one_or_none()
-    return _annotator(row) if row else None
+    return as_annotator(row) if row else None
 
 
 def change_annotator(
@@ -313,7 +314,7 @@ def invited(connection: Connection, secret: str) -> Annotator | None:
             t.annotators.c.is_active,
         )
     ).one_or_none()  # fmt: skip
-    return _annotator(row) if row else None
+    return as_annotator(row) if row else None
 
 
 def accept_invite(connection: Connection, secret: str, values: Mapping[str, Any]) -> str | None:
@@ -358,7 +359,7 @@ def session(connection: Connection, secret: str) -> Session | None:
     """Who a cookie belongs to; None where it is unknown, over, or of somebody inactive."""
     key = {"digest": digest_of(secret), "now": now_ms()}
     row = connection.execute(_SESSION, key).one_or_none()
-    return Session(_annotator(row), row.csrf, row.expires) if row else None
+    return Session(as_annotator(row), row.csrf, row.expires) if row else None
 
 
 def close_session(connection: Connection, secret: str) -> None:
@@ -397,7 +398,7 @@ def token_owner(connection: Connection, secret: str) -> Annotator | None:
     """Who a token belongs to; None where it is unknown, over, or of somebody inactive."""
     key = {"digest": digest_of(secret), "now": now_ms()}
     row = connection.execute(_TOKEN, key).one_or_none()
-    return _annotator(row) if row else None
+    return as_annotator(row) if row else None
 
 
 def tokens(connection: Connection, annotator_id: str) -> list[Any]:

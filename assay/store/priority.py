@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from assay.errors import DataError, StoreError
 from assay.formats.files import read_rows
 from assay.store import tables as t
-from assay.store.assignment import move
+from assay.store.changing import move
 from assay.store.events import record_event
 from assay.store.store import PreferenceStore
 

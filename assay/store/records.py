@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from assay.errors import ConfigError
 from assay.store.presets import PRESETS
@@ -21,6 +21,15 @@ STANDARD_DIMENSIONS = ("factual accuracy", "instruction following", "safety", "h
 
 
 S = TypeVar("S", bound="_Settings")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some rows of a list, and from where it goes on; None at its end."""
+
+    rows: list[T]
+    more: str | None
 
 
 class _Settings:

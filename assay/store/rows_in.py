@@ -51,6 +51,8 @@ class Part:
     key: Hashable
     row: Row
     join: Callable[[Sequence[Row]], NewComparison]
+    once: Hashable = None
+    """What one row of a comparison has, such as its annotator: a second begins another one."""
 
 
 Parsed = Sequence[NewComparison | Part]
@@ -330,11 +332,14 @@ def _ultrafeedback(row: Row) -> Parsed:
         )
         for said, c, why in zip(found.responses, completions, rationales, strict=True)
     ]
-    used = ("instruction", "completions", "models", "annotator", "tools")
+    extra = beside(row, "instruction", "completions", "models", "annotator", "tools")
+    if found.subset is not None and "subset" not in extra:
+        extra["subset"] = found.subset  # what this format calls the source
+        del extra["source"]
     judgment = NewJudgment(answer, annotator_in(row), source="model" if "principle" in
                            completions[0] or "custom_system_prompt" in completions[0]
                            else "imported")  # fmt: skip
-    return [comparison(found.prompt, responses, [judgment], extra=beside(row, used))]
+    return [comparison(found.prompt, responses, [judgment], extra=extra)]
 
 
 def _aspects(completions: Sequence[Row]) -> list[dict[str, str]]:
@@ -564,9 +569,10 @@ def is_flat(row: Row) -> bool:
 
 def flat(row: Row) -> Parsed:
     """A row of Assay's table; the judgments of a comparison stand in neighbouring rows."""
-    keys = response_columns(row)
-    key = json.dumps([row.get("id"), row.get("prompt"), *(row[k] for k in keys)], default=str)
-    return [Part(("flat", key), row, _join_flat)]
+    about = ("id", "subset", "kind", "language", "prompt", "tools", "extra", *response_columns(row),
+             *(key for key in row if str(key).startswith("model_")))  # fmt: skip
+    key = json.dumps([(one, row.get(one)) for one in about], default=str)
+    return [Part(("flat", key), row, _join_flat, once=row.get("annotator"))]
 
 
 def _join_flat(rows: Sequence[Row]) -> NewComparison:
@@ -690,8 +696,9 @@ def labelled(row: Row) -> Parsed:
         raise RowError(f"'label' must be true or false, not {shown(row.get('label'))}",
                        "wrong type")  # fmt: skip
     asked = prompt(row)
-    response(turns(required(row, "completion"), "completion", "assistant"), "completion")
-    return [Part(("kto", asked, name(row, "id")), row, _join_labelled)]
+    said = response(turns(required(row, "completion"), "completion", "assistant"), "completion")
+    key = ("kto", asked, name(row, "id"), name(row, "subset"))
+    return [Part(key, row, _join_labelled, once=(said, annotator_in(row)))]
 
 
 def _join_labelled(rows: Sequence[Row]) -> NewComparison:
@@ -709,6 +716,7 @@ def _join_labelled(rows: Sequence[Row]) -> NewComparison:
             "single labelled response",
         )
     judgments = []
+    alone: dict[str, dict[int, bool]] = {}  # labels that say of no two responses which is better
     for who, said_of in labels.items():
         if len(said_of) == len(texts) and len(set(said_of.values())) == 2:
             groups = [[i for i, good in sorted(said_of.items()) if good is wanted]
@@ -721,12 +729,13 @@ def _join_labelled(rows: Sequence[Row]) -> NewComparison:
                 str(i): "good" if good else "bad" for i, good in said_of.items()
             }
             judgments.append(NewJudgment(answer, who))
-    kept = {} if judgments else {
-        i: {"labels": {who or "": said_of[i] for who, said_of in labels.items() if i in said_of}}
-        for i in range(len(texts))
-    }  # fmt: skip
+        else:
+            alone[who or ""] = said_of
+    kept = [{who: said_of[i] for who, said_of in alone.items() if i in said_of}
+            for i in range(len(texts))]  # fmt: skip
     responses = [
-        NewResponse(said, model=models[i], provenance=kept.get(i, {})) for said, i in texts.items()
+        NewResponse(said, model=models[i], provenance={"labels": kept[i]} if kept[i] else {})
+        for said, i in texts.items()
     ]
     used = ("prompt", "completion", "label", "annotator", "model", "tools")
     return comparison(

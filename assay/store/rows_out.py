@@ -33,8 +33,6 @@ class Shaping:
     """A row a comparison, by the mean of its judgments, or a row a judgment."""
     ties: Ties = "keep"
     """keep writes them with probability ½ where the format has one; drop counts them."""
-    most_responses: int = 2
-    """Of the project: how many columns a table has."""
 
 
 Write = Callable[[Whole, Sequence[Said], Shaping, Counter[str]], Iterator[Row]]
@@ -339,25 +337,31 @@ def _kto(whole: Whole, judgments: Sequence[Said], shaping: Shaping, left: Counte
 def _labels(
     whole: Whole, accepted: Sequence[Said], shaping: Shaping, left: Counter[str]
 ) -> Iterator[tuple[bool, Any, str | None]]:
-    if not accepted:
-        for said in whole.responses:
-            for who, label in (said.provenance.get("labels") or {}).items():
-                yield bool(label), said, who or None
-        return
+    by = _labels_by_annotator(whole, accepted)
     if shaping.per == "judgment":
-        for one in accepted:
-            for i, said in enumerate(whole.responses):
-                value = one.answer["acceptability"].get(i)
-                if value is not None:
-                    yield value != "bad", said, one.annotator
+        for who, labels in by.items():
+            for i, label in sorted(labels.items()):
+                yield label, whole.responses[i], who or None
         return
     for i, said in enumerate(whole.responses):
-        votes = [one.answer["acceptability"][i] != "bad" for one in accepted
-                 if i in one.answer["acceptability"]]  # fmt: skip
+        votes = [labels[i] for labels in by.values() if i in labels]
         if votes and 2 * sum(votes) == len(votes):
             left["even votes on a response"] += 1
         elif votes:
             yield 2 * sum(votes) > len(votes), said, None
+
+
+def _labels_by_annotator(whole: Whole, accepted: Sequence[Said]) -> dict[str, dict[int, bool]]:
+    """Whether responses are good, of those who judged them and of those who labelled an import."""
+    found: dict[str, dict[int, bool]] = {}
+    if not any(one.id == whole.id for one in accepted):  # a decision stands in for all labels
+        for i, said in enumerate(whole.responses):
+            for who, label in (said.provenance.get("labels") or {}).items():
+                found.setdefault(who, {})[i] = bool(label)
+    for one in accepted:
+        said_of = {i: value != "bad" for i, value in one.answer["acceptability"].items()}
+        found[one.annotator] = {i: v for i, v in said_of.items() if i < len(whole.responses)}
+    return dict(sorted(found.items()))
 
 
 def _ultrafeedback(whole: Whole, judgments: Sequence[Said], shaping: Shaping, left: Counter[str]

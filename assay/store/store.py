@@ -172,7 +172,8 @@ class PreferenceStore:
     ) -> None:
         """Change settings, pause or go on, or begin a new version of the rubric.
 
-        A new ``overlap`` is for comparisons that come after it.
+        A new ``overlap`` is for comparisons that come after it; see
+        :func:`assay.store.changing.set_every_overlap` for those that are there.
 
         Args:
             check: Is given the project as it is before the change, while nobody else can change

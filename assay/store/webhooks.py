@@ -16,12 +16,16 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from assay.errors import ConfigError
 from assay.store import tables as t
 from assay.store.database import now_ms
-from assay.store.events import Event, record_event
-from assay.store.ids import new_id
+from assay.store.events import Event, as_event, record_event
+from assay.store.ids import first_id_at, new_id
 
 MOST = 20
 """Webhooks of a project."""
 GIVEN_UP = "given up: "
+KEPT_MS = 30 * 24 * 3_600_000
+"""How long what became of a delivery is kept."""
+FORGOTTEN = 5000
+"""Deliveries deleted by one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +194,7 @@ def take(connection: Connection, delivery_id: str, was_due: int, until: int) -> 
     if not mine:
         return None
     row = connection.execute(
-        select(d.attempts, w.url, w.secret, w.is_active, e.seq, e.at, e.action, e.subject,
-               e.detail, e.actor_id, e.project_id)
+        select(d.attempts, w.url, w.secret, w.is_active, t.events)
         .join(t.webhooks, w.id == d.webhook_id)
         .join(t.events, e.seq == d.event_seq)
         .where(d.id == delivery_id)
@@ -199,9 +202,20 @@ def take(connection: Connection, delivery_id: str, was_due: int, until: int) -> 
     if not row.is_active:
         note(connection, delivery_id, until, None, f"{GIVEN_UP}the webhook is off")
         return None
-    event = Event(row.seq, row.at, row.action, row.subject, row.detail, row.actor_id,
-                  row.project_id)  # fmt: skip
-    return Due(delivery_id, row.attempts, row.url, row.secret, event)
+    return Due(delivery_id, row.attempts, row.url, row.secret, as_event(row))
+
+
+def forget(connection: Connection, now: int) -> int:
+    """Delete deliveries of events of more than 30 days ago that are done or given up; how many.
+
+    At most so many at a time that others do not wait.
+    """
+    d = t.deliveries.c
+    # ids sort by the time they were made
+    old = select(d.id).where(d.id < first_id_at(now - KEPT_MS), d.due.is_(None))
+    ids = list(connection.scalars(old.order_by(d.id).limit(FORGOTTEN)))
+    connection.execute(delete(t.deliveries).where(d.id.in_(ids)))
+    return len(ids)
 
 
 def note(

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, select
 
 from assay.store import tables as t
 from assay.types import Messages, as_messages
@@ -139,17 +139,6 @@ def whole_comparisons(
         last = page[-1].number
 
 
-def most_responses(connection: Connection, project_id: str) -> int:
-    """The most responses that a comparison of the project has."""
-    places = t.comparison_responses
-    found = connection.scalar(
-        select(func.max(places.c.number))
-        .join(t.comparisons, t.comparisons.c.id == places.c.comparison_id)
-        .where(t.comparisons.c.project_id == project_id, t.comparisons.c.is_published)
-    )
-    return 0 if found is None else int(found) + 1
-
-
 def _whole(
     connection: Connection, page: Sequence[Row[Any]], names: Names, versions: Mapping[str, int]
 ) -> Iterator[Whole]:
@@ -239,6 +228,10 @@ def _responses(
 def _written(row: Row[Any], author: str | None, names: Names) -> Written:
     provenance = dict(row.provenance)
     identity = provenance.pop("id", None) or row.id
+    if isinstance(provenance.get("labels"), Mapping):  # of a labelled import: names like others
+        provenance["labels"] = {
+            who and names.of(who, who): label for who, label in provenance["labels"].items()
+        }
     return Written(
         identity, as_messages(row.messages, "assistant"),
         None if row.steps is None else tuple(row.steps), row.model,

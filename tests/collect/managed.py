@@ -94,9 +94,9 @@ class Managed:
 
     def comparisons(self, project: str | None = None) -> list[str]:
         """Ids by number."""
-        from assay.store import listing
+        from assay.store import comparisons
 
-        page = self.store.read(listing.comparisons, project or self.project)
+        page = self.store.read(comparisons.listed, project or self.project)
         return [line.id for line in page.rows]
 
 

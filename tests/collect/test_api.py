@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sqlite3
 import time
+
+import pytest
+from sqlalchemy.exc import OperationalError
 
 from assay.collect import bodies
 from assay.collect.routes import api
 from assay.store import people
+from assay.store.database import Database, _translated
 from assay.store.ids import new_id
 from assay.store.records import Dimension, NewComparison, ProjectSettings, Rubric
 from assay.store.store import PreferenceStore
@@ -30,6 +35,23 @@ def test_health_is_503_without_the_name_of_the_database_when_it_does_not_answer(
     assert answer.status_code == 503
     assert answer.json()["code"] == "store-unavailable"
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/api/v1/projects", "/"])
+def test_an_answer_of_503_names_no_database_and_the_log_does(site, monkeypatch, caplog, path):
+    def away(_database, _work):
+        with _translated("postgresql://secret-host/prefs"):
+            reason = sqlite3.OperationalError("database is locked at secret-path")
+            raise OperationalError("SELECT 1", {}, reason)
+
+    client = site.as_("ada")
+    monkeypatch.setattr(Database, "read", away)
+    monkeypatch.setattr(Database, "write", away)
+    answer = client.get(path)
+    assert answer.status_code == 503
+    assert "Another process held the database" in answer.text
+    assert "secret" not in answer.text
+    assert "postgresql://secret-host/prefs: another process held" in caplog.text
 
 
 def test_me_says_whose_token_it_is(site):
@@ -114,6 +136,20 @@ def test_two_admins_do_not_overwrite_each_other(site):
     # what was not named stays
     assert third.json()["rubric"]["preset"] == "binary"
     assert third.json()["settings"]["overlap"] == 4
+
+
+def test_existing_comparisons_take_the_overlap_where_that_is_asked(site):
+    def wanted() -> set[int]:
+        rows = site.as_("admin").get(site.path("comparisons")).json()["items"]
+        return {row["overlap"] for row in rows if row["purpose"] == "work"}
+
+    before, any_state = wanted(), {"If-Match": "*"}
+    body = {"settings": {"overlap": 5}}
+    assert site.as_("admin").patch(site.path(), json=body, headers=any_state).status_code == 200
+    assert wanted() == before != {5}
+    body["change_existing"] = True
+    assert site.as_("admin").patch(site.path(), json=body, headers=any_state).status_code == 200
+    assert wanted() == {5}
 
 
 def test_a_change_between_reading_and_writing_is_noticed(site, monkeypatch):

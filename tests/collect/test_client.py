@@ -108,6 +108,9 @@ def test_comparisons_go_in_and_judgments_come_out(served, pair, tmp_path):
     assert client.progress(site.project)["withdrawn"] == 1
     changed = client.change_project(site.project, settings={"overlap": 4}, is_paused=True)
     assert (changed["settings"]["overlap"], changed["is_paused"]) == (4, True)
+    assert next(client.comparisons(site.project, kind="pair", state="open"))["overlap"] != 4
+    client.change_project(site.project, change_existing=True)
+    assert next(client.comparisons(site.project, kind="pair", state="open"))["overlap"] == 4
     client.close()
 
 

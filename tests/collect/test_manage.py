@@ -14,7 +14,7 @@ from managed import MODEL, PASSWORD, Managed, managed_site
 import assay.collect
 from assay.collect import forms, locale
 from assay.collect.routes.manage_data import said
-from assay.store import assignment, listing, people
+from assay.store import assignment, comparisons, people
 from assay.store.records import Dimension, ProjectSettings, Rubric
 
 pytestmark = pytest.mark.medium
@@ -107,6 +107,26 @@ def test_settings_are_saved_or_said_to_be_wrong_beside_the_field(site):
         assert f'id="e-{name}"' in sent.text
     assert 'id="e-gold_every"' not in sent.text
     assert site.store.project(site.project).settings.overlap == 4
+
+
+def test_a_new_overlap_is_for_existing_comparisons_where_that_is_asked(site):
+    def wanted() -> set[int]:
+        page = site.store.read(comparisons.listed, site.project, comparisons.Filter(purpose="work"))
+        return {line.overlap for line in page.rows}
+
+    fields = settings_fields(ProjectSettings(overlap=4))
+    site.post("admin", site.at("/settings"), fields)
+    assert wanted() == {2}
+    sent = site.post("admin", site.at("/settings"), {**fields, "overlap": "x", "existing": "on"})
+    assert 'name="existing" value="on" checked' in sent.text
+    assert wanted() == {2}
+    sent = site.post("admin", site.at("/settings"), {**fields, "existing": "on"})
+    assert sent.status_code == 303
+    assert wanted() == {4}
+    page = site.as_("admin").get(sent.headers["location"]).text
+    assert "the comparisons that are there want as many" in page
+    assert 'name="existing" value="on" checked' not in page
+    assert site.store.problems() == []
 
 
 RUBRIC = {"question": "Which?", "instructions": "Read *both*.", "preset": "binary",
@@ -335,7 +355,7 @@ def test_a_file_comes_in_whole_or_not_at_all(site):
     assert len(site.comparisons()) == before + 3
     gold = upload(site, "gold.jsonl", ROWS, purpose="gold")
     assert gold.status_code == 200
-    page = site.store.read(listing.comparisons, site.project, listing.Filter(purpose="gold"))
+    page = site.store.read(comparisons.listed, site.project, comparisons.Filter(purpose="gold"))
     assert len(page.rows) == 4
 
 

@@ -320,7 +320,7 @@ def test_gold_is_made_by_a_button_of_the_admins(store: PreferenceStore) -> None:
 
 
 def kinds() -> list[NewComparison]:
-    steps = ({"text": "1+1"}, {"text": "= 3"}, {"text": "so 3"})
+    steps = ({"text": "1+1"}, {"text": "= 3", "alternatives": ("= **2**", "= 4")}, {"text": "so 3"})
     return [
         pair("P", ["a", "b"], [None, None]),
         NewComparison(
@@ -398,7 +398,7 @@ def test_a_decision_fills_its_own_form_again(store: PreferenceStore, name: str) 
     choices["ranking"] = {"place-0": "2", "place-1": "1", "place-2": "1"}
     choices["steps"] = (
         {"first_error": "1"} if name == "first-error" else {"step-0": "1", "step-1": "-1"}
-    )
+    ) | {"alt-1-0": "1", "alt-1-1": "-1", "chosen-1": "1"}
     for kind, (comparison_id, _) in zip(choices, responses(store, made).values(), strict=True):
         fields = {**choices[kind], "rationale": "why", "note": "note"}
         if kind != "steps":
@@ -426,12 +426,25 @@ def test_a_decision_fills_its_own_form_again(store: PreferenceStore, name: str) 
         assert before.answer == after.answer
 
 
+def test_texts_of_a_case_are_shown_as_annotators_see_them(store: PreferenceStore) -> None:
+    sides = ["**Bold** and `code`", "Plain <script>alert(1)</script>"]
+    made, _ = project(store, [pair("Is $x^2$ *it*?", sides, [None, None]), *kinds()[2:]])
+    who = visitor(store, "reviewer", made)
+    places = [place[0] for place in responses(store, made).values()]
+    shown = who.client.get(f"/projects/{made}/adjudicate/{places[0]}").text
+    for part in ("<msup>", "<em>it</em>", "<strong>Bold</strong>", "<code>code</code>"):
+        assert part in shown
+    assert "<script" not in shown
+    assert "<strong>2</strong>" in who.client.get(f"/projects/{made}/adjudicate/{places[1]}").text
+
+
 def test_numbers_that_are_none_are_refused_with_a_sentence(store: PreferenceStore) -> None:
     made, _ = project(store, kinds())
     who = visitor(store, "site", made)
     places = [place[0] for place in responses(store, made).values()]
     base = f"/projects/{made}/adjudicate"
-    for place, fields in ((places[1], {"place-0": "best"}), (places[2], {"step-0": "fine"})):
+    for place, fields in ((places[1], {"place-0": "best"}), (places[2], {"step-0": "fine"}),
+                          (places[2], {"step-0": "1", "chosen-1": "it"})):  # fmt: skip
         page = who.post(f"{base}/{place}", **fields)
         assert page.status_code == 422
         assert "Give a whole number" in page.text

@@ -496,7 +496,6 @@ def test_static_files_are_those_of_the_folder(site, path):
 
 
 def test_a_table_holds_no_formulas(tmp_path):
-    pytest.importorskip("assay.store.exporting")
     site = managed_site(str(tmp_path / "prefs.db"))
     bad = {"prompt": "=HYPERLINK(1)", "chosen": "+1+1", "rejected": "@SUM(1)"}
     sent = site.post("admin", site.at("/data/import"),

@@ -314,6 +314,29 @@ def test_a_store_that_is_away_does_not_end_the_thread(hooked, monkeypatch):
     assert len(receiver.seen) == 1
 
 
+def test_what_was_done_is_forgotten_after_thirty_days(hooked, monkeypatch):
+    site, _, hook, _ = hooked
+    monkeypatch.setattr(stored, "FORGOTTEN", 2)
+    day, now = 24 * 3_600_000, now_ms()
+    clock = [now]
+    sender = _sender(site, clock=lambda: clock[0] + 600_000)
+    left = []
+    for days, who in ((0, "ada"), (0, "bob"), (29, "ada"), (31, "bob"), (31, "ada")):
+        clock[0] = now + days * day
+        site.judge(who)
+        assert sender.round() == 1
+        left.append(len(_states(site, hook)))
+    assert left == [1, 2, 3, 2, 1]  # at most two go at a time
+
+
+def test_what_is_not_done_is_never_forgotten(hooked):
+    site, _, hook, _ = hooked
+    site.judge("ada")
+    later = now_ms() + 400 * 24 * 3_600_000
+    assert site.store.write(stored.forget, later) == 0
+    assert len(_states(site, hook)) == 1
+
+
 def test_removing_a_webhook_drops_what_it_was_not_told(hooked):
     site, receiver, hook, _ = hooked
     site.judge("ada")

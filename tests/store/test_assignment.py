@@ -9,7 +9,7 @@ import pytest
 from filled import Clock, Site, clock_set, make_site, pair, ranking, solution
 
 from assay.errors import DataError
-from assay.store import assignment
+from assay.store import assignment, changing
 from assay.store import tables as t
 from assay.store.assignment import AccessError, turned
 from assay.store.ids import new_id
@@ -601,7 +601,7 @@ def test_a_withdrawn_comparison_is_given_to_nobody(clock: Clock) -> None:
     site = make_site(comparisons=2, overlap=2, lease_minutes=10)
     held, late = site.claimed(0), site.claimed(1)
     first, _ = site.ids()
-    withdraw = (assignment.withdraw_comparisons, site.project, [first, first], site.people[2])
+    withdraw = (changing.withdraw, site.project, [first, first], site.people[2])
     assert [site.store.write(*withdraw), site.store.write(*withdraw)] == [1, 0]
     assert site.number_of(site.claim(2)) == 2
     assert not site.submit(held, 0).surplus  # who holds it may end it
@@ -615,7 +615,7 @@ def test_a_withdrawn_comparison_is_given_to_nobody(clock: Clock) -> None:
 def test_an_undone_judgment_of_a_withdrawn_one_frees_nothing(clock: Clock) -> None:
     site = make_site(comparisons=1, lease_minutes=10)
     done = site.judge(0)
-    site.store.write(assignment.withdraw_comparisons, site.project, site.ids(), site.people[2])
+    site.store.write(changing.withdraw, site.project, site.ids(), site.people[2])
     site.store.write(assignment.undo, site.people[0], done.id)
     site.store.write(assignment.release, site.people[0], done.comparison_id)
     assert site.rows(t.slots) == []
@@ -628,22 +628,9 @@ def test_new_places_are_where_everybody_goes_on(clock: Clock) -> None:
     site.judge(0)
     site.judge(0)
     ids = site.ids()
-    site.store.write(assignment.set_places, site.project, {ids[3]: -1.0, ids[0]: -2.0})
+    site.store.write(changing.move, site.project, {ids[3]: -1.0, ids[0]: -2.0})
     assert [site.number_of(judged(site, 0)) for _ in range(3)] == [4, 3, None]
     assert site.number_of(site.claim(1)) == 1
-
-
-def test_what_is_not_the_projects_cannot_be_withdrawn_or_placed(clock: Clock) -> None:
-    site = make_site(comparisons=1)
-    other = site.store.create_project("another")
-    for call in (
-        (assignment.withdraw_comparisons, other, site.ids(), site.people[0]),
-        (assignment.set_places, other, {site.ids()[0]: 1.0}),
-    ):
-        with refused("not-found"):
-            site.store.write(*call)
-    with pytest.raises(DataError, match="A place must be a number, not inf"):
-        site.store.write(assignment.set_places, site.project, {site.ids()[0]: float("inf")})
 
 
 def test_rankings_and_their_expected_best(clock: Clock) -> None:

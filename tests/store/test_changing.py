@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from managed import Managed, managed_site
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from assay.errors import ConfigError, StoreError
-from assay.store import changing, comparisons, listing
+from assay.errors import ConfigError
+from assay.store import changing, comparisons
 from assay.store import tables as t
+from assay.store.assignment import AccessError
 from assay.store.ids import new_id
 
 pytestmark = pytest.mark.medium
@@ -35,7 +37,7 @@ def slots(site: Managed, comparison: str) -> list[tuple[bool, bool]]:
 
 def submit(site: Managed, role: str, comparison: str) -> bool:
     """Judge it; whether it was more than wanted."""
-    given = site.store.read(listing.comparison, site.project, comparison)
+    given = site.store.read(comparisons.stored, site.project, comparison)
     assert given is not None
     shown = [r.id for r in given.responses]
     said = site.store.submit(site.people[role], new_id(), comparison, {"raw": "tie"}, shown=shown)
@@ -57,24 +59,121 @@ def test_fewer_judgments_take_the_free_slots_first(site):
     assert submit(site, "second", first)  # kept, though not wanted any more
     with pytest.raises(ConfigError, match="has 1 judgments"):
         site.store.write(changing.set_overlap, site.project, first, 0)
+
+
+def judgments(site: Managed, comparison: str) -> list[tuple[str, bool]]:
+    """Who judged it, and whether it was more than wanted, the first first."""
+    roles = {identity: role for role, identity in site.people.items()}
+    rows = site.store.read(lambda c: c.execute(
+        select(t.judgments).where(t.judgments.c.comparison_id == comparison)
+        .order_by(t.judgments.c.submitted, t.judgments.c.id)
+    ).all())  # fmt: skip
+    return [(roles[row.annotator_id], row.surplus) for row in rows]
+
+
+def filled(site: Managed, comparison: str) -> tuple[int, int]:
+    """Judgments that count, and those that are wanted."""
+    rows = site.store.read(lambda c: c.execute(
+        select(t.comparisons).where(t.comparisons.c.id == comparison)
+    ).one())  # fmt: skip
+    return rows.filled, rows.overlap
+
+
+def test_a_raised_quota_counts_surplus_judgments_first(site):
+    first = site.comparisons()[0]
+    site.store.write(changing.set_overlap, site.project, first, 1)
+    for role in ("annotator", "second", "reviewer"):
+        submit(site, role, first)
+    assert judgments(site, first) == [("annotator", False), ("second", True), ("reviewer", True)]
     site.store.write(changing.set_overlap, site.project, first, 2)
-    assert len(slots(site, first)) == 2
-    assert not submit(site, "reviewer", first)
+    assert judgments(site, first) == [("annotator", False), ("second", False), ("reviewer", True)]
+    assert (filled(site, first), slots(site, first)) == ((2, 2), [(True, True)] * 2)
+    site.store.write(changing.set_overlap, site.project, first, 4)
+    assert [surplus for _, surplus in judgments(site, first)] == [False] * 3
+    assert (filled(site, first), slots(site, first)[3]) == ((3, 4), (False, False))
+    assert submit(site, "second", first) is False  # anew, in the slot that it got
+    assert filled(site, first) == (3, 4)
+    assert site.store.read(events_of, first)[-1] == {"overlap": 4, "counted": 1}
+
+
+def events_of(connection: Connection, comparison: str) -> list[dict[str, object]]:
+    """What is recorded of its quota, the first first."""
+    found = connection.scalars(
+        select(t.events.c.detail)
+        .where(t.events.c.subject == comparison, t.events.c.action == "comparison.changed")
+        .order_by(t.events.c.seq)
+    )
+    return list(found)
+
+
+def test_all_quotas_are_changed_and_no_judgment_is_lost(site, monkeypatch):
+    monkeypatch.setattr(changing, "AT_ONCE", 2)
+    monkeypatch.setattr(changing, "MANY", 1)
+    ids = site.comparisons()
+    work = ids[:6]
+    change = partial(changing.set_every_overlap, site.store.database, site.project)
+    before = [filled(site, identity)[1] for identity in work]
+    assert change(3) == sum(overlap != 3 for overlap in before) > 0
+    assert change(3) == 0
+    assert {filled(site, identity) for identity in work} == {(0, 3)}
+    for role in ("annotator", "second"):
+        submit(site, role, work[0])
+    site.store.write(changing.withdraw, site.project, [work[1]])
+    assert change(1) == len(work)
+    assert [filled(site, identity) for identity in work] == [(2, 2)] + [(0, 1)] * 5
+    assert submit(site, "reviewer", work[0])
+    assert change(3) == len(work)
+    assert [filled(site, identity) for identity in work] == [(3, 3)] + [(0, 3)] * 5
+    assert slots(site, work[1]) == []
+    assert slots(site, ids[6]) == []  # gold
+    for overlap in (0, 101):
+        with pytest.raises(ConfigError, match=f"1 to 100, not {overlap}"):
+            change(overlap)
+
+
+def test_who_holds_a_withdrawn_comparison_may_end_it(site):
+    first, second = site.comparisons()[:2]
+    site.store.write(changing.set_overlap, site.project, first, 3)
+    site.judge("annotator")
+    held = site.store.claim(site.project, site.people["second"])
+    assert held is not None
+    assert held.comparison_id == first
+    assert site.store.write(changing.withdraw, site.project, [first, second, first]) == 2
+    assert site.store.write(changing.withdraw, site.project, [first]) == 0
+    assert (slots(site, first), slots(site, second)) == ([(True, True), (True, False)], [])
+    again = site.store.claim(site.project, site.people["second"])
+    assert again is not None
+    assert again.comparison_id == first
+    assert submit(site, "second", first) is False
+    assert submit(site, "reviewer", first)  # never had it: kept, and not counted
+    assert filled(site, first) == (2, 3)
+
+
+def test_fewer_judgments_of_a_withdrawn_comparison_take_it_from_who_holds_it(site):
+    first = site.comparisons()[0]
+    site.store.write(changing.set_overlap, site.project, first, 2)
+    for role in ("annotator", "second"):
+        held = site.store.claim(site.project, site.people[role])
+        assert held is not None
+        assert held.comparison_id == first
+    site.store.write(changing.withdraw, site.project, [first])
+    site.store.write(changing.set_overlap, site.project, first, 1)
+    assert sorted(submit(site, role, first) for role in ("annotator", "second")) == [False, True]
+    assert filled(site, first) == (1, 1)
 
 
 def test_a_withdrawn_comparison_is_given_out_again_when_restored(site):
     first = site.comparisons()[0]
     site.judge("annotator")
-    held = site.store.claim(site.project, site.people["second"])
-    assert held is not None
-    assert site.store.write(comparisons.withdraw, site.project, first)
+    site.store.write(changing.withdraw, site.project, [first])
     assert slots(site, first) == [(True, True)]
     site.store.write(changing.set_overlap, site.project, first, 3)
     assert slots(site, first) == [(True, True)]
     assert submit(site, "second", first)
     site.store.write(changing.restore, site.project, first)
     site.store.write(changing.restore, site.project, first)
-    assert len(slots(site, first)) == 3
+    assert judgments(site, first) == [("annotator", False), ("second", False)]
+    assert (filled(site, first), len(slots(site, first))) == ((2, 3), 3)
 
 
 def test_an_earlier_turn_is_taken_next_by_all(site):
@@ -95,9 +194,13 @@ def test_a_comparison_of_another_project_is_not_there(site):
     for work, more in (
         (changing.restore, ()), (changing.set_overlap, (2,)), (changing.set_place, (1.0,)),
     ):  # fmt: skip
-        with pytest.raises(StoreError, match="no such comparison"):
+        with pytest.raises(AccessError, match="no such comparison"):
             site.store.write(work, site.project, theirs, *more)
-    assert site.store.read(listing.comparison, site.project, theirs) is None
+    mine = site.comparisons()[0]
+    with pytest.raises(AccessError, match="no such comparison"):
+        site.store.write(changing.withdraw, site.project, [mine, theirs])
+    assert slots(site, mine) != []
+    assert site.store.read(comparisons.stored, site.project, theirs) is None
     gold = site.comparisons()[6]
     with pytest.raises(ConfigError, match="for everybody"):
         site.store.write(changing.set_overlap, site.project, gold, 2)

@@ -207,15 +207,23 @@ def comparisons(draw: st.DrawFn) -> NewComparison:
     )
 
 
+def comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Labelled responses beside another one: an import counts the others as left out."""
+
+    def key(row: dict[str, Any]) -> str:
+        return json.dumps([row["id"], row["prompt"]])
+
+    texts: dict[str, set[str]] = {}
+    for row in rows:
+        texts.setdefault(key(row), set()).add(json.dumps(row["completion"]))
+    return [row for row in rows if len(texts[key(row)]) > 1]
+
+
 MODES = [(name, per) for name in FORMATS for per in ("judgment", "comparison")
          if per == "judgment" or name in ("pairs", "trl-implicit", "openrlhf", "hh", "kto",
                                           "ultrafeedback", "helpsteer")]  # fmt: skip
 
 
-@pytest.mark.xfail(
-    reason="UltraFeedback loses the subset on the way back; a table's columns may change order",
-    strict=False,
-)
 @pytest.mark.medium
 @given(found=st.lists(st.one_of(comparisons(), solutions()), min_size=1, max_size=4))
 @settings(TRIPS, max_examples=6)
@@ -227,8 +235,9 @@ def test_every_format_comes_back_as_it_went(found, tmp_path_factory):
             first, second = folder / f"{name}-{per}-1.jsonl", folder / f"{name}-{per}-2.jsonl"
             choices = Choices(per=per, surplus=True)
             report = export(store, project, first, name, choices=choices)
-            if report.rows:
-                assert again(store, first, name, choices, second)[0] == rows_of(first), name
+            wanted = rows_of(first) if name != "kto" else comparable(rows_of(first))
+            if wanted:
+                assert again(store, first, name, choices, second)[0] == wanted, name
             assert all(count > 0 for count in report.not_written.values())
         assert store.problems() == []
 
@@ -248,10 +257,6 @@ def test_the_own_form_is_lossless_in_every_kind_of_file(suffix, found, tmp_path_
         assert rows == rows_of(plain)
 
 
-@pytest.mark.xfail(
-    reason="UltraFeedback loses the subset on the way back; a table's columns may change order",
-    strict=False,
-)
 @pytest.mark.medium
 @given(found=st.lists(comparisons(), min_size=1, max_size=3))
 @settings(TRIPS, max_examples=6)
@@ -440,6 +445,66 @@ def test_a_table_runs_no_formula(store, tmp_path):
     assert not [c for c in cells if c[:1] in ("=", "+", "-", "@", "\t", "\r") and c]
     export(store, project, tmp_path / "b.csv", "csv", choices=Choices(formulas="keep"))
     assert evil in [c for row in csv.reader((tmp_path / "b.csv").open(newline="")) for c in row]
+
+
+def test_the_subset_is_what_ultrafeedback_calls_the_source(store, tmp_path):
+    project = filled(store, pair(choice(0), extra={"subset": "sums", "id": "1"}))
+    export(store, project, tmp_path / "a.jsonl", "ultrafeedback")
+    (row,) = rows_of(tmp_path / "a.jsonl")
+    assert row["source"] == "sums"
+    (back,) = new_comparisons(tmp_path / "a.jsonl")
+    assert back.extra == {"subset": "sums", "id": "1"}
+
+
+def test_a_table_has_the_columns_that_its_rows_fill(store, tmp_path):
+    sides = tuple(NewResponse(said(text)) for text in ("a", "b", "c"))
+    unjudged = pair(responses=sides, kind="ranking")
+    project = filled(store, pair(choice(0)), unjudged)
+    export(store, project, tmp_path / "a.csv", "csv")
+    (row,) = csv.DictReader((tmp_path / "a.csv").open())
+    assert [key for key in row if key.startswith("response_")] == ["response_1", "response_2"]
+    ranked = {"kind": "ranking", "groups": [[2], [0, 1]], "unranked": []}
+    project = filled(store, pair(choice(0)), pair(ranked, responses=sides, kind="ranking"),
+                     name="q")  # fmt: skip
+    export(store, project, tmp_path / "a.csv", "csv")
+    rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+    assert [row["response_3"] for row in rows] == ["", "c"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.csv"]
+
+
+@pytest.mark.parametrize("name", ["csv", "kto"])
+def test_equal_comparisons_stay_apart_where_a_judgment_has_a_row(store, tmp_path, name):
+    good = choice(0, acceptability={0: "good", 1: "bad"})
+    same = pair(good, extra={"id": "1"})
+    project = filled(store, same, same)
+    path = tmp_path / ("a.csv" if name == "csv" else "a.jsonl")
+    choices = Choices(per="judgment")
+    export(store, project, path, name, choices=choices)
+    found = list(new_comparisons(path))
+    assert [len(new.judgments) for new in found] == [1, 1]
+    _, report = again(store, path, name, choices, tmp_path / f"b{path.suffix}")
+    assert report.comparisons == 2
+    assert (tmp_path / f"b{path.suffix}").read_bytes() == path.read_bytes()
+
+
+def test_labels_of_all_annotators_come_back_from_a_labelled_file(store, tmp_path):
+    judgments = tuple(
+        NewJudgment(choice(0, acceptability=dict(enumerate(said))), name)
+        for name, said in (("ada", ("good", "bad")), ("bob", ("bad", "bad")), ("eve", ("ok", "ok")))
+    )
+    project = filled(store, pair(judgments=judgments))
+    path, choices = tmp_path / "a.jsonl", Choices(per="judgment", names=True)
+    export(store, project, path, "kto", choices=choices)
+    first = [(row["annotator"], row["label"]) for row in rows_of(path)]
+    assert first == [("ada", True), ("ada", False), ("bob", False), ("bob", False),
+                     ("eve", True), ("eve", True)]  # fmt: skip
+    rows, _ = again(store, path, "kto", choices, tmp_path / "b.jsonl")
+    assert [(row["annotator"], row["label"]) for row in rows] == first
+    rows, _ = again(store, path, "kto", Choices(), tmp_path / "c.jsonl")
+    assert [row["label"] for row in rows] == [True, False]  # two of three
+    for format in ("kto", "assay"):
+        again(store, path, format, Choices(per="judgment"), tmp_path / "d.jsonl")
+        assert "bob" not in (tmp_path / "d.jsonl").read_text()
 
 
 def test_a_failed_export_leaves_the_old_file(store, tmp_path, monkeypatch):

@@ -23,8 +23,8 @@ from hypothesis.stateful import (
 )
 from servers import postgres
 
-from assay.errors import StoreUnavailableError
-from assay.store import assignment
+from assay.errors import ConfigError, StoreUnavailableError
+from assay.store import assignment, changing
 from assay.store import database as databases
 from assay.store import tables as t
 from assay.store.assignment import UNDOABLE, AccessError
@@ -73,6 +73,7 @@ class Model:
     skipped: set[tuple[int, int]] = field(default_factory=set)
     drafts: set[tuple[int, int]] = field(default_factory=set)
     flags: set[tuple[int, int]] = field(default_factory=set)
+    quotas: list[int] = field(default_factory=lambda: [OVERLAP] * COMPARISONS)
 
     def own(self, person: int, comparison: int) -> Slot | None:
         found = [s for s in self.slots[comparison].values() if s.holder == person]
@@ -134,6 +135,33 @@ class Model:
             if slots[k].lease is not None and (slots[k].lease or 0) < now
         ]
         return self.first_free(comparison) or (late[0] if late else None)
+
+    def set_quota(self, comparison: int, quota: int) -> None:
+        """Slots go or come, and free ones take surplus judgments, the first first."""
+        slots = self.slots[comparison]
+        order = sorted(slots, key=lambda k: (slots[k].judgment is None, slots[k].holder is None, k))
+        for k in order[quota:]:
+            assert slots[k].judgment is None
+            del slots[k]
+        self.quotas[comparison] = quota
+        if comparison in self.withdrawn:
+            return
+        while len(slots) < quota:
+            k = next(k for k in range(quota + len(slots)) if k not in slots)
+            slots[k] = Slot()
+        waiting = sorted(
+            (
+                j
+                for j in self.judgments.values()
+                if j.comparison == comparison and j.surplus and not j.is_withdrawn
+            ),
+            key=lambda j: j.at,
+        )
+        kept = [k for k in order[:quota] if slots[k].holder is None]
+        fresh = sorted(set(slots) - set(order[:quota]))
+        for k, judgment in zip([*kept, *fresh], waiting, strict=False):
+            slots[k] = Slot(judgment.person, None, judgment.at, judgment.id)
+            judgment.surplus = False
 
     def latest(self, person: int) -> list[str]:
         mine = [j for j in self.judgments.values() if j.person == person and not j.is_withdrawn]
@@ -312,23 +340,49 @@ def machine(make: Callable[[], Site], clock: Clock, count: list[int], checks_cha
 
         # --- what others do ---
 
-        @rule(comparison=which, sure=st.integers(0, 3))
-        def withdraw(self, comparison: int, sure: int) -> None:
-            if sure:  # seldom: a withdrawn comparison does not come back
-                return
-            self.site.store.write(
-                assignment.withdraw_comparisons, self.site.project, [self.ids[comparison]],
-                self.site.people[0],
-            )  # fmt: skip
-            self.model.withdrawn.add(comparison)
-            slots = self.model.slots[comparison]
+        @rule(comparison=which)
+        def withdraw(self, comparison: int) -> None:
+            model = self.model
+            call = (changing.withdraw, self.site.project, [self.ids[comparison]])
+            assert self.site.store.write(*call) == (comparison not in model.withdrawn)
+            model.withdrawn.add(comparison)
+            slots = model.slots[comparison]
             for k in [k for k, slot in slots.items() if slot.holder is None]:
                 del slots[k]
+
+        @rule(comparison=which)
+        def restore(self, comparison: int) -> None:
+            model = self.model
+            self.site.store.write(changing.restore, self.site.project, self.ids[comparison])
+            if comparison in model.withdrawn:
+                model.withdrawn.remove(comparison)
+                model.set_quota(comparison, model.quotas[comparison])
+
+        @rule(comparison=which, quota=st.integers(1, 3))
+        def set_overlap(self, comparison: int, quota: int) -> None:
+            model = self.model
+            call = (changing.set_overlap, self.site.project, self.ids[comparison], quota)
+            if quota < sum(s.judgment is not None for s in model.slots[comparison].values()):
+                with pytest.raises(ConfigError):
+                    self.site.store.write(*call)
+                return
+            self.site.store.write(*call)
+            model.set_quota(comparison, quota)
+
+        @rule(quota=st.integers(1, 3))
+        def set_every_overlap(self, quota: int) -> None:
+            model = self.model
+            changing.set_every_overlap(self.site.store.database, self.site.project, quota)
+            for comparison, had in enumerate(list(model.quotas)):
+                slots = model.slots[comparison].values()
+                least = max(quota, sum(slot.judgment is not None for slot in slots))
+                if least != had:
+                    model.set_quota(comparison, least)
 
         @rule(comparison=which, place=st.floats(-3, 3))
         def put_first(self, comparison: int, place: float) -> None:
             self.site.store.write(
-                assignment.set_places, self.site.project, {self.ids[comparison]: place}
+                changing.set_place, self.site.project, self.ids[comparison], place
             )
 
         @rule(minutes=st.sampled_from([1, 6, 11]))
@@ -361,11 +415,14 @@ def machine(make: Callable[[], Site], clock: Clock, count: list[int], checks_cha
                     for r in stored.values()
                     if r.comparison_id == identity and r.withdrawn is None and not r.surplus
                 ]
-                assert filled[identity] == len(counted) <= OVERLAP
+                assert filled[identity] == len(counted) <= model.quotas[number]
+                if number not in model.withdrawn:
+                    assert len(rows) == model.quotas[number]
                 assert len({row.annotator_id for row in counted}) == len(counted)
             assert set(stored) == set(model.judgments)
             for judgment in model.judgments.values():
                 assert (stored[judgment.id].withdrawn is not None) == judgment.is_withdrawn
+                assert stored[judgment.id].surplus == judgment.surplus
             if checks_chain:
                 assert self.site.store.problems() == []
 

@@ -26,8 +26,8 @@ from assay.collect import bodies as b
 from assay.collect.routing import Policy, RefusedError, Route, Viewer
 from assay.collect.webhooks import checked_url
 from assay.errors import AssayError, ConfigError
+from assay.store import changing, listing, people, webhooks
 from assay.store import comparisons as stored
-from assay.store import people, webhooks
 from assay.store.importing import ImportBusyError
 from assay.store.records import Judged, Kind, ProjectSettings, Purpose, Rubric
 from assay.store.store import PreferenceStore, Project
@@ -96,12 +96,12 @@ def list_projects(request: Request, after: AfterId = None, limit: Limit = 100) -
     """The projects one is in; all of them for a site admin."""
     viewer = _viewer(request)
     assert viewer.annotator is not None
-    rows = _store(request).read(
-        stored.projects, viewer.id, every=viewer.annotator.is_site_admin, after=after,
-        limit=limit + 1,
+    found = _store(request).read(
+        listing.projects, viewer.id, every=viewer.annotator.is_site_admin, after=after, limit=limit
+    )
+    return b.ProjectPage(
+        items=[b.ProjectRow(**asdict(row)) for row in found.rows], next=found.more
     )  # fmt: skip
-    items = [b.ProjectRow(**asdict(row)) for row in rows[:limit]]
-    return b.ProjectPage(items=items, next=items[-1].id if len(rows) > limit else None)
 
 
 def create_project(request: Request, response: Response, body: b.ProjectIn) -> b.ProjectOut:
@@ -155,6 +155,8 @@ def change_project(
         actor_id=viewer.id, check=check,
     )  # fmt: skip
     after = store.project(project_id)
+    if body.change_existing:
+        changing.set_every_overlap(store.database, project_id, after.settings.overlap, viewer.id)
     response.headers["ETag"] = tag_of(after)
     return _project_out(after, viewer)
 
@@ -245,12 +247,14 @@ def list_comparisons(
     import_id: AfterId = None,
 ) -> b.ComparisonPage:
     """Comparisons by number, without their texts."""
-    rows = _store(request).read(
-        stored.listed, project_id, after=after, limit=limit + 1, kind=kind, purpose=purpose,
-        state=state, language=language, import_id=import_id,
-    )  # fmt: skip
-    items = [b.ComparisonRow.model_validate(row) for row in rows[:limit]]
-    return b.ComparisonPage(items=items, next=items[-1].number if len(rows) > limit else None)
+    which = stored.Filter(
+        state=state, purpose=purpose, kind=kind, language=language, import_id=import_id
+    )
+    found = _store(request).read(stored.listed, project_id, which, after, limit)
+    return b.ComparisonPage(
+        items=[b.ComparisonRow.model_validate(row) for row in found.rows],
+        next=None if found.more is None else int(found.more),
+    )
 
 
 def read_comparison(request: Request, project_id: Id, comparison_id: Id) -> b.ComparisonOut:
@@ -259,15 +263,18 @@ def read_comparison(request: Request, project_id: Id, comparison_id: Id) -> b.Co
     if found is None:
         raise _not_found("comparison")
     is_admin = _viewer(request).rank >= Policy.PROJECT_ADMIN
-    responses = []
-    for response in found.responses:
-        fields = asdict(response)
-        if not is_admin:
-            fields |= {"model": None, "provenance": None}
-        responses.append(b.ResponseOut(**fields))
+    responses = [
+        b.ResponseOut(
+            id=response.id, messages=[m.to_dict() for m in response.messages],
+            steps=None if response.steps is None else list(map(dict, response.steps)),
+            leak=response.leak, model=response.model if is_admin else None,
+            provenance=dict(response.provenance) if is_admin else None,
+        )
+        for response in found.responses
+    ]  # fmt: skip
     named = _sees_names(request, project_id)
     return b.ComparisonOut(
-        **asdict(found.listed), prompt=list(map(dict, found.prompt)),
+        **asdict(found.listed), prompt=[m.to_dict() for m in found.prompt],
         tools=list(map(dict, found.tools)) if found.tools else None, responses=responses,
         expected=dict(found.expected) if found.expected is not None else None,
         extra=dict(found.extra),
@@ -309,8 +316,7 @@ def _check_authors(store: PreferenceStore, ids: set[str]) -> None:
 def withdraw_comparison(request: Request, project_id: Id, comparison_id: Id) -> Response:
     """Give a comparison out no more. Its judgments stay."""
     viewer = _viewer(request)
-    if not _store(request).write(stored.withdraw, project_id, comparison_id, viewer.id):
-        raise _not_found("comparison")
+    _store(request).write(changing.withdraw, project_id, [comparison_id], viewer.id)
     return Response(status_code=204)
 
 
@@ -435,9 +441,11 @@ def list_site_events(request: Request, after: After = 0, limit: Limit = 100) -> 
 
 
 def _events(request: Request, project_id: str | None, after: int, limit: int) -> b.EventPage:
-    rows = _store(request).read(stored.events, project_id, after=after, limit=limit + 1)
-    items = [b.EventOut(**row._mapping) for row in rows[:limit]]
-    return b.EventPage(items=items, next=items[-1].seq if len(rows) > limit else None)
+    found = _store(request).read(listing.events_after, project_id, after, limit)
+    return b.EventPage(
+        items=[b.EventOut(**asdict(event)) for event in found.rows],
+        next=None if found.more is None else int(found.more),
+    )
 
 
 def list_webhooks(request: Request, project_id: Id) -> b.WebhookList:

@@ -26,7 +26,7 @@ from assay.collect.pages import page, words_for
 from assay.collect.routes import manage_data, manage_people
 from assay.collect.routing import Policy, Route
 from assay.errors import ConfigError
-from assay.store import people
+from assay.store import changing, people
 from assay.store.presets import PRESETS
 from assay.store.records import STANDARD_DIMENSIONS, ProjectSettings, Rubric
 from assay.store.tables import KINDS
@@ -115,11 +115,18 @@ def settings_form(request: Request) -> Response:
 def change_settings(request: Request, form: Form) -> Response:
     """New settings; what is wrong is said beside its field."""
     project = project_of(request)
-    settings, inputs = settings_from(texts(form))
+    typed = texts(form)
+    settings, inputs = settings_from(typed)
+    existing = typed.get("existing") == "on"
     if settings is None:
-        return _settings_page(request, 422, inputs=inputs)
-    store_of(request).change_project(project.id, settings=settings, actor_id=viewer_of(request).id)
-    return RedirectResponse(f"/projects/{project.id}/settings?done=settings", 303)
+        return _settings_page(request, 422, inputs=inputs, existing=existing)
+    store, actor = store_of(request), viewer_of(request).id
+    store.change_project(project.id, settings=settings, actor_id=actor)
+    done = "settings"
+    if existing:
+        changing.set_every_overlap(store.database, project.id, settings.overlap, actor)
+        done = "settings-existing"
+    return RedirectResponse(f"/projects/{project.id}/settings?done={done}", 303)
 
 
 def change_rubric(request: Request, form: Form) -> Response:
@@ -158,6 +165,7 @@ def _settings_page(
     inputs: list[Any] | None = None,
     rubric: RubricForm | None = None,
     empty: int = EMPTY_DIMENSIONS,
+    existing: bool = False,
 ) -> Response:
     project = project_of(request)
     shown = rubric or rubric_form(project.rubric)
@@ -166,11 +174,11 @@ def _settings_page(
         request, "manage_settings.html", status, project=project,
         inputs=settings_inputs(project.settings) if inputs is None else inputs,
         rubric=replace(shown, dimensions=[*shown.dimensions, *blank]), presets=PRESETS,
-        done=done_of(request), has_errors=status == 422,
+        done=done_of(request), has_errors=status == 422, existing=existing,
     )  # fmt: skip
 
 
-DONE = ("settings", "rubric", "same-rubric", "paused", "going-on")
+DONE = ("settings", "settings-existing", "rubric", "same-rubric", "paused", "going-on")
 
 
 def done_of(request: Request) -> str | None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast, get_args
 from fastapi import Form as Field
 from fastapi import Request
 from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from sqlalchemy import Connection
 from starlette.background import BackgroundTask
 
 from assay.collect import exchange
@@ -16,13 +17,13 @@ from assay.collect.asked import Form, file_of, limit, project_of, store_of, text
 from assay.collect.pages import page
 from assay.collect.routing import Policy, RefusedError, Route, hidden
 from assay.collect.webhooks import checked_url
-from assay.errors import AssayError, ConfigError, StoreError, StoreFullError, StoreUnavailableError
+from assay.errors import AssayError, ConfigError, StoreFullError, StoreUnavailableError
 from assay.store import changing, listing, webhooks
 from assay.store import comparisons as stored
-from assay.store.comparisons import State
+from assay.store.assignment import AccessError
+from assay.store.comparisons import Filter, State
 from assay.store.events import verify_chain
-from assay.store.listing import Filter
-from assay.store.records import Purpose
+from assay.store.records import Page, Purpose
 from assay.store.tables import PURPOSES
 
 DONE = ("project", "imported", "withdrawn", "restored", "changed", "added", "removed")
@@ -106,15 +107,22 @@ def comparisons(request: Request) -> Response:
         raise RefusedError(422, "invalid", "There is no such state or purpose of comparisons.")
     after = asked.get("after", "")
     which = Filter(
-        cast("State | None", state), cast("Purpose | None", purpose),
-        asked.get("flagged") == "on", asked.get("leaked") == "on",
+        state=cast("State | None", state), purpose=cast("Purpose | None", purpose),
+        flagged=asked.get("flagged") == "on", leaked=asked.get("leaked") == "on",
     )  # fmt: skip
     number = int(after) if after.isdecimal() and len(after) < 10 else 0
-    found = store_of(request).read(listing.comparisons, project.id, which, number)
+    found, marks = store_of(request).read(_marked, project.id, which, number)
     return page(
-        request, "manage_comparisons.html", project=project, found=found, which=which,
+        request, "manage_comparisons.html", project=project, found=found, marks=marks, which=which,
         states=get_args(State), purposes=PURPOSES, done=_done(request), after=number,
     )  # fmt: skip
+
+
+def _marked(
+    connection: Connection, project_id: str, which: Filter, after: int
+) -> tuple[Page[stored.Listed], dict[str, stored.Marks]]:
+    found = stored.listed(connection, project_id, which, after)
+    return found, stored.marks(connection, found.rows)
 
 
 def comparison(request: Request, comparison_id: str) -> Response:
@@ -126,7 +134,7 @@ def _comparison_page(
     request: Request, comparison_id: str, status: int = 200, error: str | None = None
 ) -> Response:
     project, viewer = project_of(request), viewer_of(request)
-    seen = store_of(request).read(listing.comparison, project.id, comparison_id)
+    seen = store_of(request).read(stored.stored, project.id, comparison_id)
     if seen is None:
         raise hidden()
     runs_it = viewer.rank >= Policy.PROJECT_ADMIN
@@ -171,12 +179,7 @@ def withdraw(request: Request, comparison_id: str, withdrawn: Text = "") -> Resp
     """Give a comparison out no more, or again."""
     if withdrawn != "on":
         return _changed(request, comparison_id, "restored", changing.restore)
-    project, viewer = project_of(request), viewer_of(request)
-    if not store_of(request).write(stored.withdraw, project.id, comparison_id, viewer.id):
-        raise hidden()
-    return RedirectResponse(
-        f"/projects/{project.id}/comparisons/{comparison_id}?done=withdrawn", 303
-    )
+    return _changed(request, [comparison_id], "withdrawn", changing.withdraw)
 
 
 def set_overlap(request: Request, comparison_id: str, overlap: Text = "") -> Response:
@@ -194,17 +197,16 @@ def set_place(request: Request, comparison_id: str, place: Text = "") -> Respons
     return _changed(request, comparison_id, "changed", changing.set_place, number)
 
 
-def _changed(request: Request, comparison_id: str, done: str, work: Any, *more: Any) -> Response:
+def _changed(
+    request: Request, which: str | list[str], done: str, work: Any, *more: Any
+) -> Response:
     project = project_of(request)
+    comparison_id = which if isinstance(which, str) else which[0]
     try:
-        store_of(request).write(
-            work, project.id, comparison_id, *more, actor_id=viewer_of(request).id
-        )
+        store_of(request).write(work, project.id, which, *more, actor_id=viewer_of(request).id)
     except ConfigError as error:
         return _comparison_page(request, comparison_id, 422, str(error))
-    except StoreUnavailableError:
-        raise
-    except StoreError:
+    except AccessError:
         raise hidden() from None
     return RedirectResponse(f"/projects/{project.id}/comparisons/{comparison_id}?done={done}", 303)
 

@@ -26,6 +26,7 @@ from assay.collect.asked import file_of
 from assay.collect.figures import figures_of
 from assay.collect.pages import Words, page, words_for
 from assay.collect.quality import Dispute, Person, Quality, missing
+from assay.collect.render import render, turns
 from assay.collect.routing import Policy, RefusedError, Route, Viewer
 from assay.errors import ConfigError, DataError, StoreError
 from assay.store import people, priority, review
@@ -159,6 +160,13 @@ def _case_response(
     return page(
         request, "review_case.html", status, project=project, case=case, rubric=rubric,
         labels=labels, given=given, problem=problem, waiting=False, said=None,
+        prompt=turns(case.prompt),
+        texts={response.id: turns(response.messages) for response in case.responses},
+        steps=[
+            {"html": render(step["text"]),
+             "alternatives": [render(other) for other in step.get("alternatives") or ()]}
+            for step in case.steps
+        ],
         judgments=[
             {
                 "who": judgment.annotator if project.settings.show_names

@@ -72,24 +72,37 @@ function change(puts, deletes = []) {
 }
 
 function read(store, key) {
-  if (!database) {
-    const values = memory[store];
-    return Promise.resolve(key === undefined ? [...values.values()] : values.get(key));
-  }
+  if (!database) return Promise.resolve(memory[store].get(key));
   return new Promise((resolve, reject) => {
-    const from = database.transaction(store).objectStore(store);
-    const request = key === undefined ? from.getAll() : from.get(key);
+    const request = database.transaction(store).objectStore(store).get(key);
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
   });
 }
 
-const outbox = async () =>
-  (await read("outbox")).sort((a, b) => a.at - b.at || (a.id < b.id ? -1 : 1));
-const tasks = async () =>
-  (await read("tasks"))
-    .filter((task) => task.project_id === setup.project_id)
-    .sort((a, b) => a.got - b.got);
+/** What waits and the comparisons of this project, as they stood at one moment: an answer moves from
+ * one to the other, and read one after the other it could be in neither. */
+async function kept() {
+  const names = ["outbox", "tasks"];
+  let [records, held] = names.map((name) => [...memory[name].values()]);
+  if (database) {
+    [records, held] = await new Promise((resolve, reject) => {
+      const transaction = database.transaction(names);
+      const found = names.map((name) => transaction.objectStore(name).getAll());
+      transaction.oncomplete = () => resolve(found.map((request) => request.result));
+      transaction.onerror = transaction.onabort = () => reject(transaction.error);
+    });
+  }
+  return {
+    outbox: records.sort((a, b) => a.at - b.at || (a.id < b.id ? -1 : 1)),
+    tasks: held
+      .filter((task) => task.project_id === setup.project_id)
+      .sort((a, b) => a.got - b.got),
+  };
+}
+
+const outbox = async () => (await kept()).outbox;
+const tasks = async () => (await kept()).tasks;
 
 /** Run work while no other tab of this browser does. */
 function alone(name, work) {
@@ -269,6 +282,7 @@ function flush() {
 
 async function sendAll() {
   clearTimeout(timer);
+  let isOneSent = false;
   for (;;) {
     // read anew each time: another tab may have sent it
     const record = (await outbox()).find((one) => one.state === "waiting");
@@ -282,11 +296,14 @@ async function sendAll() {
     }
     away = false;
     tries = 0;
+    isOneSent = true;
     await showOutbox();
   }
   if (away) await probe();
   if (!away && current?.unsent) saveDraft();
-  if (!away && box.dataset.state === "offline") next();
+  // what waited counted as held: with it gone, the server may have another
+  const isStuck = box.dataset.state === "elsewhere" && isOneSent;
+  if (!away && (box.dataset.state === "offline" || isStuck)) next();
 }
 
 /** Whether the server is there again, where nothing waits to be sent. */
@@ -333,8 +350,9 @@ let current = null;
 /** Ask for one more comparison; the task, null where there is none, or a reason in words. */
 async function claim() {
   return alone("claim", async () => {
-    const waiting = (await outbox()).filter((record) => record.project_id === setup.project_id);
-    const held = [...(await tasks()), ...waiting].map((one) => one.comparison_id);
+    const here = await kept();
+    const waiting = here.outbox.filter((record) => record.project_id === setup.project_id);
+    const held = [...here.tasks, ...waiting].map((one) => one.comparison_id);
     if (current) held.push(current.task.comparison_id);
     const path = `/api/v1/projects/${setup.project_id}/claim`;
     const { ok, json } = await call("POST", path, { have: [...new Set(held)].slice(-200) });
@@ -364,8 +382,8 @@ async function topUp() {
   topping = true;
   try {
     for (let i = 0; i < setup.prefetch; i++) {
-      const held = (await tasks()).length + (await outbox()).length;
-      if (held >= setup.prefetch) break;
+      const here = await kept();
+      if (here.tasks.length + here.outbox.length >= setup.prefetch) break;
       const { task } = await claim();
       if (!task) break;
     }
@@ -376,9 +394,17 @@ async function topUp() {
   }
 }
 
-/** Show the next comparison: one that is here, or else one from the server. */
-async function next() {
-  if (current) leave();
+let coming = null;
+
+/** Show the next comparison, once for all who ask at a time: two would show one over the other. */
+function next() {
+  coming ??= bring().finally(() => (coming = null));
+  return coming;
+}
+
+/** Show a comparison that is here, or else one from the server. */
+async function bring() {
+  leave();
   if (await showHeld()) return;
   await flush(); // what waits to be sent is still held, and may be all that a page may hold
   let found;
@@ -387,7 +413,7 @@ async function next() {
   } catch (error) {
     if (!(error instanceof Away)) throw error;
     later();
-    none("offline");
+    if (!current) none("offline");
     await showOutbox();
     return;
   }
@@ -398,10 +424,11 @@ async function next() {
   else none(found.reason ?? (found.message ? "none-left" : "elsewhere"));
 }
 
-/** Show a comparison that is here and in no other tab; whether there was one. */
+/** Show a comparison that is here and in no other tab; whether one stands on the page. */
 async function showHeld() {
-  const sent = new Set((await outbox()).map((record) => record.comparison_id));
-  for (const task of await tasks()) {
+  const here = await kept();
+  const sent = new Set(here.outbox.map((record) => record.comparison_id));
+  for (const task of here.tasks) {
     if (sent.has(task.comparison_id)) {
       await change([], [["tasks", task.comparison_id]]);
       continue;
@@ -412,11 +439,13 @@ async function showHeld() {
       free();
       continue;
     }
-    show(task, free);
+    // undone meanwhile: that one stands there, and this one is next
+    if (current) free();
+    else show(task, free);
     topUp();
     return true;
   }
-  return false;
+  return Boolean(current);
 }
 
 /** Whether a comparison fetched some time ago may still be answered; its lease is renewed. */
@@ -454,6 +483,7 @@ function leave() {
 
 /** Put a comparison on the page; where it is there already, take it over. */
 function show(task, free, { html = true, fields = null, focus = true } = {}) {
+  leave();
   if (html) {
     const template = document.createElement("template");
     template.innerHTML = policy.createHTML(task.html);

@@ -15,6 +15,7 @@ from assay.configs import TOKEN_BUDGET
 from assay.data.contract import Ids, Tokens, common_prefix, end_of_response
 from assay.errors import ContractError
 from assay.feedback.judges.records import Answer, Question, failed
+from assay.formats.files import shown_name
 from assay.models.policy import Policy
 from assay.models.policy_reader import PolicyReader
 from assay.models.scoring import pack_groups
@@ -43,8 +44,8 @@ class LocalJudge:
 
     @property
     def name(self) -> str:
-        """The policy's."""
-        return self.policy.name
+        """The policy's; of a directory its last part, whatever machine it lay on."""
+        return shown_name(self.policy.name)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -78,9 +79,8 @@ class LocalJudge:
         logprobs = self._logprobs(tokens)
         for at, question in enumerate(questions):
             if answers[at] is None:
-                own = [i for i, owner in enumerate(owners) if owner == at]
-                count = len(tokens[own[0]].ids) if own else 0
-                answers[at] = answer_of(logprobs[own], question, count)
+                mine = [i for i, owner in enumerate(owners) if owner == at]
+                answers[at] = answer_of(logprobs[mine], question, len(tokens[mine[0]].ids))
         return [answer for answer in answers if answer is not None]
 
     def _tokens(self, question: Question) -> list[Tokens]:
@@ -115,7 +115,7 @@ class LocalJudge:
 
 
 def answer_of(logprobs: NDArray[np.float64], question: Question, prompt_tokens: int) -> Answer:
-    """Log-probabilities of the options, (O,), as an answer: normalised, and what they had in all."""
+    """Log-probabilities of the options, (O,), normalised, and how much they had in all."""
     highest = float(logprobs.max())
     shares = np.exp(logprobs - highest)
     mass = float(np.exp(highest) * shares.sum())
@@ -143,7 +143,7 @@ def _is_ambiguous(options: Sequence[str]) -> bool:
     return any(a != b and b.startswith(a) for a in options for b in options)
 
 
-def load_local_judge(
+def load_judge(
     name: str, *, device: torch.device | None = None, temperature: float = 1.0
 ) -> LocalJudge:
     """A judge over a packaged backbone, a directory, or a hub name.

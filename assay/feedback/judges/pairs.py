@@ -83,7 +83,7 @@ def judged_pair(
     reasons = [a.said for a in answers if a.said != "answered"]
     if reasons:
         worst = min(reasons, key=_SEVERITY.index)
-        return PairJudgment(pair, worst, None, None, orders, answers)  # type: ignore[arg-type]
+        return PairJudgment(pair, worst, None, None, orders, answers)
     shown_first = [_known(first_is_better(a)) for a in answers]
     better = [p if o[0] == pair[0] else 1 - p for p, o in zip(shown_first, orders, strict=True)]
     leaning = {_sign(p) for p in better}

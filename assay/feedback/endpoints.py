@@ -1,0 +1,61 @@
+"""A client from the settings that verbs have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from assay.configs import EndpointSettings
+from assay.errors import ConfigError
+from assay.feedback.cache import ReplyCache
+from assay.feedback.client import AsyncClient, Endpoint
+from assay.feedback.costs import Budget
+
+
+def endpoint_of(settings: EndpointSettings) -> Endpoint:
+    """The endpoint that the settings name.
+
+    Raises:
+        ConfigError: If there is none, or it cannot be asked.
+    """
+    if settings.endpoint is None:
+        raise ConfigError("No --endpoint was given; wanted an address such as http://HOST/v1.")
+    endpoint = Endpoint(
+        base_url=settings.endpoint,
+        model=settings.endpoint_model or "",
+        key_variable=settings.key_variable,
+        prompt_price=settings.prompt_price,
+        cached_price=settings.cached_price,
+        response_price=settings.response_price,
+        requests_per_minute=settings.requests_per_minute,
+        tokens_per_minute=settings.tokens_per_minute,
+        timeout_seconds=settings.timeout_seconds,
+        deadline_seconds=settings.deadline_seconds,
+        retries=settings.retries,
+        reach=settings.endpoint_reach,
+    )
+    endpoint.check()
+    if settings.in_flight < 1:
+        raise ConfigError(f"in_flight is {settings.in_flight}; wanted 1 or more requests.")
+    return endpoint
+
+
+def client_of(settings: EndpointSettings, cache: Path | None) -> AsyncClient:
+    """A client whose replies are kept in ``cache`` and cost no more than ``max_cost``.
+
+    Raises:
+        ConfigError: If there is no endpoint, or a cap on the cost and no prices.
+        DataError: If the file of replies is damaged.
+    """
+    endpoint = endpoint_of(settings)
+    budget = None if settings.max_cost is None else Budget(settings.max_cost)
+    client = AsyncClient(endpoint, budget=budget)
+    # last, so that settings that cannot work leave no file behind
+    client.cache = None if cache is None else ReplyCache(cache)
+    return client
+
+
+def close(client: AsyncClient) -> None:
+    """Close the connections and the file of replies."""
+    client.close()
+    if client.cache is not None:
+        client.cache.close()

@@ -1,0 +1,74 @@
+"""Rows to judge: candidates without labels, or preferences, whose labels judge the judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from assay.configs import OnBadRow
+from assay.formats.comparisons import responses_of
+from assay.formats.fields import Row, labels, prompt
+from assay.formats.files import numbering, read_rows, shown_name
+from assay.formats.rows import SHAPES, RowReader, Shape
+from assay.formats.tally import Tally
+from assay.types import Comparison
+
+SINGLE = "a single response"
+_JUDGED = ("judgments", "preferences")
+
+
+def _candidates(row: Row) -> Comparison:
+    return Comparison(prompt(row), responses_of(row), (), **labels(row))
+
+
+def _is_unjudged(row: Row) -> bool:
+    return isinstance(row["responses"], list | tuple) and not any(row.get(k) for k in _JUDGED)
+
+
+CANDIDATES = Shape("candidates", ("prompt", "responses"), _candidates, _is_unjudged)
+"""Prompt and responses, as ``assay generate`` writes them."""
+
+
+def read_candidates(
+    paths: Iterable[str], tally: Tally, *, on_bad_row: OnBadRow = "error", limit: int | None = None
+) -> Iterator[Comparison]:
+    """Comparisons of two or more responses, row by row; preferences they have are people's.
+
+    Args:
+        tally: Where the counts go of what is read and left out.
+
+    Raises:
+        DataError: At the first row that cannot be read, if ``on_bad_row`` is ``error``.
+    """
+    given = 0
+    for path in paths:
+        reader = RowReader(
+            shown_name(path),
+            numbering(path),
+            on_bad_row,
+            tally,
+            (CANDIDATES, *SHAPES),
+            singles=True,
+        )
+        for place, comparison in reader.comparisons(read_rows(path, reader.bad_line)):
+            if limit is not None and given >= limit:
+                return
+            if len(comparison.responses) < 2:
+                tally.drop(place, SINGLE)
+                continue
+            given += 1
+            yield comparison
+
+
+def human_shares(comparison: Comparison) -> dict[tuple[int, int], float]:
+    """What people said of every two responses they compared: P(the first is better), i < j."""
+    found = {}
+    for p in comparison.preferences:
+        i, j = sorted((p.chosen, p.rejected))
+        found[i, j] = p.probability if p.chosen == i else 1 - p.probability
+    return found
+
+
+def data_name(paths: Iterable[str | Path]) -> str:
+    """Files by their names, for records."""
+    return ", ".join(shown_name(str(path)) for path in paths)

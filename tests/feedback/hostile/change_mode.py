@@ -1,0 +1,6 @@
+# kind: blocked
+import os
+
+
+def attack():
+    os.chmod("{secret}", 0o777)

@@ -1,0 +1,6 @@
+# kind: blocked
+import os
+
+
+def attack():
+    os.chown("{secret}", os.getuid(), os.getgid())

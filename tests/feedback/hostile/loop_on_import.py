@@ -1,0 +1,3 @@
+# kind: timeout
+while True:
+    pass

@@ -1,0 +1,6 @@
+# kind: blocked
+import os
+
+
+def attack():
+    return os.memfd_create("hidden")

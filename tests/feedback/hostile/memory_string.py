@@ -1,0 +1,3 @@
+# kind: memory
+def attack():
+    return len("a" * 10**12)

@@ -1,0 +1,4 @@
+# kind: output
+def attack():
+    while True:
+        print("x" * 10_000)

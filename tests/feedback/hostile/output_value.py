@@ -1,0 +1,3 @@
+# kind: output
+def attack():
+    return "x" * 10**7

@@ -1,0 +1,3 @@
+# kind: blocked
+def attack():
+    print(open("/proc/{parent}/environ").read())

@@ -1,0 +1,4 @@
+# kind: blocked
+def attack():
+    with open("/proc/{parent}/maps") as file:
+        return file.read()

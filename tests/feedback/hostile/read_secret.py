@@ -1,0 +1,3 @@
+# kind: blocked
+def attack():
+    print(open("{secret}").read())

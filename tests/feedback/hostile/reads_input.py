@@ -1,0 +1,3 @@
+# kind: failed
+def attack():
+    return int(input())

@@ -1,0 +1,6 @@
+# kind: crashed
+import ctypes
+
+
+def attack():
+    return ctypes.string_at(0)

@@ -1,0 +1,6 @@
+# kind: blocked
+import os
+
+
+def attack():
+    return os.system("echo > {marker}") or 42

@@ -1,0 +1,7 @@
+# kind: blocked
+import subprocess
+
+
+def attack():
+    subprocess.run(["touch", "{marker}"])
+    return 42

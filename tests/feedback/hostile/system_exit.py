@@ -1,0 +1,6 @@
+# kind: failed
+import sys
+
+
+def attack():
+    sys.exit(0)

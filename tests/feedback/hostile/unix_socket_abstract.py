@@ -1,0 +1,6 @@
+# kind: blocked
+import socket
+
+
+def attack():
+    socket.socket(socket.AF_UNIX).connect("\0{abstract}")

@@ -1,0 +1,3 @@
+# kind: blocked
+def attack():
+    open("{marker}", "w").write("was here")
