@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -16,6 +17,14 @@ def new_id() -> str:
     """A fresh identifier: 48 bits of milliseconds, 74 random bits."""
     value = int.from_bytes(time.time_ns().__floordiv__(1_000_000).to_bytes(6) + os.urandom(10))
     value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def digest_id(text: str) -> str:
+    """The identifier of a text, always the same: a UUID of version 8, of its SHA-256 (RFC 9562)."""
+    value = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16])
+    value = value & ~(0xF << 76) | 0x8 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))
 
