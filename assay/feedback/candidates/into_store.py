@@ -61,5 +61,6 @@ def into_store(config: Generate, rows: Iterable[Mapping[str, Any]], source: str)
             ),
             source=source, digest=digest,
         )  # fmt: skip
-    again = "; the same was taken in before, and is not again" if taken.imported.is_repeat else ""
-    return f"{taken}{again}"
+    if taken.imported.is_repeat:
+        return f"{taken.imported} in project {taken.project!r} from before: they are not added again"
+    return str(taken)

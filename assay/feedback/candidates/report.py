@@ -14,6 +14,7 @@ from assay.errors import DataError, TrainingError
 from assay.feedback.candidates.records import Sample
 from assay.feedback.candidates.sampled import Candidates
 from assay.stats import cluster_mean
+from assay.types import Figure
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class GeneratedFile:
     drawn: int
     responses: int
     by_model: Mapping[str, int]
-    distinct: Mapping[str, Any] | None
+    distinct: Figure | None
     unusable: Mapping[str, int]
     failures: Mapping[str, int]
     first_failure: str | None
@@ -58,7 +59,7 @@ class GeneratedFile:
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        return {**self.__dict__}
+        return {**self.__dict__, "distinct": self.distinct and self.distinct.to_dict()}
 
     def __str__(self) -> str:
         lines = [
@@ -68,11 +69,8 @@ class GeneratedFile:
             f"{self.unanswered:,} with none; {self.repeated_prompts:,} prompts repeat another",
         ]
         if self.distinct is not None:
-            d = self.distinct
-            lines.append(
-                f"distinct {d['value']:.3f} [{d['low']:.2f}, {d['high']:.2f}], n={d['n']:,}; "
-                f"no response: {_listed(self.unusable) or 'none'}"
-            )
+            gone = _listed(self.unusable) or "none"
+            lines.append(f"distinct {self.distinct}; samples that are no response: {gone}")
         if self.characters is not None and self.tokens is not None:
             c, t = self.characters, self.tokens
             lines.append(
@@ -128,8 +126,8 @@ class Counts:
         self.by_model: Counter[str] = Counter()
         self.first_failure: str | None = None
         self.kept = self.prompt_tokens = self.response_tokens = 0
-        self._characters, self._tokens = array("Q"), array("Q")
-        self._texts, self._repeats = array("L"), array("L")
+        self._characters, self._tokens = array("q"), array("q")
+        self._texts, self._repeats = array("q"), array("q")
 
     def sample(self, sample: Sample) -> None:
         """Count a sample as it comes, by what it took.
@@ -193,15 +191,16 @@ class Counts:
         """Responses that are written."""
         return len(self._characters)
 
-    def distinct(self) -> dict[str, float | int | None] | None:
+    def distinct(self) -> Figure | None:
         """Share of the samples with a text that repeat none, with an interval over prompts."""
         texts, repeats = np.asarray(self._texts), np.asarray(self._repeats)
         if not texts.sum():
             return None
-        is_new = np.concatenate(
-            [np.repeat((1.0, 0.0), (n - r, r)) for n, r in zip(texts, repeats, strict=True)]
-        )
-        return cluster_mean(is_new, np.repeat(np.arange(len(texts)), texts), (0.0, 1.0)).to_dict()
+        owner = np.repeat(np.arange(len(texts)), texts)
+        # the repeats of a prompt, written after its others: their order says nothing
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(texts) - texts, texts)
+        is_new = place < np.repeat(texts - repeats, texts)
+        return cluster_mean(is_new.astype(float), owner, (0.0, 1.0))
 
     def characters(self) -> dict[str, float] | None:
         """Of the responses' lengths."""
