@@ -60,9 +60,7 @@ def test_no_sample_is_refused(samples: int, total: int | None) -> None:
     total=st.integers(1, 30),
     start=st.integers(0, 2**60),
 )
-def test_a_total_goes_round_evenly_wherever_it_begins(
-    sources: int, total: int, start: int
-) -> None:
+def test_a_total_goes_round_evenly_wherever_it_begins(sources: int, total: int, start: int) -> None:
     counts = counts_of(settings_of(sources, (0.5, 1.0), (1.0,)), 4, total, start)
     assert sum(counts) == total
     assert max(counts) - min(counts) <= 1

@@ -41,7 +41,8 @@ def written(policy: Policy, jobs: list[Job], size: int = 16, kept: Path | None =
     return found
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.medium
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(len(JOBS))), size=st.integers(1, 10))
 def test_neither_order_nor_batch_size_changes_a_sample(
     policy: Policy, order: list[int], size: int

@@ -74,9 +74,7 @@ def by_seed(job: Job) -> str:
 
 @settings(max_examples=25)
 @given(st.permutations([f"prompt {n}" for n in range(7)]), st.integers(1, 40))
-def test_neither_order_nor_window_changes_what_a_prompt_gets(
-    order: list[str], window: int
-) -> None:
+def test_neither_order_nor_window_changes_what_a_prompt_gets(order: list[str], window: int) -> None:
     plan = Plan(GRID, samples=2, seed=3)
 
     def found(prompts: list[str]) -> dict[str, list[str]]:
