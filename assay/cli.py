@@ -45,6 +45,7 @@ VERBS: dict[str, Verb] = {
     "best-of-n": Verb("assay.configs:BestOfN", "assay.score.files:run_best_of_n"),
     "select": Verb("assay.configs:Select", "assay.score.select:run"),
     "solve": Verb("assay.configs:Solve", "assay.score.solve_run:run"),
+    "generate": Verb("assay.configs:Generate", "assay.feedback.candidates.run:run"),
     "judge": Verb("assay.configs:Judge", "assay.feedback.judges.run:run"),
     "check": Verb("assay.configs:CheckResponses", "assay.feedback.check_run:run"),
     "label": Verb("assay.configs:Label", "assay.feedback.label_run:run"),

@@ -579,6 +579,77 @@ class Label(StepLabelling, EndpointSettings):
     """Print the report as JSON."""
 
 
+FewerResponses = Literal["keep", "drop"]
+CutResponses = Literal["keep", "drop"]
+RepeatedResponses = Literal["drop", "keep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate(EndpointSettings):
+    """Write candidate responses to prompts, by local policies, models behind an endpoint, or both."""
+
+    files: tuple[str, ...] = field(metadata={"positional": True})
+    """Rows with prompts: a field prompt, instruction, question or problem, or preferences."""
+    out: Path | None = None
+    """Where rows with prompt and responses go. Prompts that got none go beside it, to
+    NAME.failed.jsonl."""
+    db: str | None = None
+    """Take the comparisons into this preference store: a path (SQLite), or postgresql://user@host/name
+    together with --out."""
+    project: str | None = None
+    """The store's project. Default: the only one."""
+    create: bool = False
+    """Make the store and the project where they are not there."""
+    policy: tuple[str, ...] = ()
+    """Write with these local policies: smollm2-135m, directories, or hub names; all are loaded."""
+    models: tuple[str, ...] = ()
+    """Several models of the endpoint, in place of endpoint_model; the prices are of each."""
+    samples: int = 4
+    """Responses of every setting: of each policy or model at each temperature and top_p. At
+    temperature 0 there is one."""
+    total: int | None = None
+    """Responses of all settings together, in place of samples; they go round the settings."""
+    temperature: tuple[float, ...] = (1.0,)
+    """One or several; 0 takes the likeliest token each time."""
+    top_p: tuple[float, ...] = (1.0,)
+    """One or several: draw from the likeliest tokens that have this probability together."""
+    max_new_tokens: int = 512
+    """Most tokens of a response."""
+    stop: tuple[str, ...] = ()
+    """A response ends before the first of these."""
+    system: str | None = None
+    """A system prompt, for prompts that have none of their own. It is in the provenance, not in the
+    prompt that is written."""
+    duplicates: RepeatedResponses = "drop"
+    """drop: responses that are the same but for white space are replaced by further samples. keep:
+    responses are the samples as they were drawn."""
+    near_duplicate: float | None = None
+    """Take responses for the same from this Jaccard similarity of their shingles of five characters
+    on, such as 0.9. Default: only the same ones."""
+    attempts: int = 2
+    """Rounds of further samples in place of those that are repeated, empty or cut."""
+    cut: CutResponses = "keep"
+    """What becomes of responses that end for want of room: kept (finish is length), or replaced."""
+    fewer: FewerResponses = "keep"
+    """What becomes of prompts with fewer responses than wanted; those with none are never kept."""
+    min_coverage: float = 0.95
+    """Write nothing if a smaller share of the samples came: the others failed."""
+    dry_run: bool = False
+    """Say what it would take, and write nothing."""
+    limit: int | None = None
+    """Use only the first so many prompts."""
+    on_bad_row: OnBadRow = "error"
+    """error stops at the first row without a prompt; skip counts it and goes on."""
+    seed: int = 0
+    """With a prompt's text, decides its samples."""
+    batch_size: int = 16
+    """A policy's: samples in the making at a time, and lost at most when it is interrupted."""
+    threads: int | None = None
+    """CPU threads. Default: all cores."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
 JudgeTask = Literal["pair", "choice", "rating", "checklist", "step", "first-error"]
 JudgeOrders = Literal["both", "random", "fixed"]
 JudgeMeans = Literal["auto", "log-probabilities", "schema", "text"]

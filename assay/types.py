@@ -117,7 +117,8 @@ class Comparison:
     ``ratings`` has one mapping a response, attribute to number; what was not rated is not in it.
     A response that was judged by itself, labelled or rated, is K = 1 without preferences; its label
     is the attribute ``LABEL``, 1 good and 0 bad. ``first_shown`` is the index of the response the
-    annotator saw first (or on the left).
+    annotator saw first (or on the left). ``provenance`` has one mapping a response: who wrote it,
+    and how.
     """
 
     prompt: Messages
@@ -130,6 +131,7 @@ class Comparison:
     tools: tuple[Mapping[str, Any], ...] | None = None
     first_shown: int | None = None
     ratings: Ratings | None = None
+    provenance: tuple[Mapping[str, Any], ...] | None = None
 
     def conversations(self) -> list[Conversation]:
         """One conversation a response, in order."""

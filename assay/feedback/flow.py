@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TypeVar
@@ -26,7 +26,7 @@ END_SECONDS = 10.0
 
 def each(
     items: Iterable[T], work: Callable[[T], Awaitable[R]], in_flight: int
-) -> Iterator[tuple[T, R]]:
+) -> Generator[tuple[T, R], None, None]:
     """Every item with what ``work`` makes of it, in the items' order.
 
     The items are read as they are needed, in the calling thread; the coroutines run on the loop
@@ -47,7 +47,7 @@ def each(
 
 def _each(
     source: Iterator[T], work: Callable[[T], Awaitable[R]], in_flight: int
-) -> Iterator[tuple[T, R]]:
+) -> Generator[tuple[T, R], None, None]:
     gate = asyncio.Semaphore(in_flight)
     running: set[asyncio.Task[object]] = set()
     window: deque[tuple[T, Future[R]]] = deque()

@@ -62,9 +62,30 @@ def judgments_apart(row: Row) -> list[Comparison]:
     ]
 
 
-def responses_of(row: Row) -> tuple[Messages, ...]:
-    """The responses of an Assay comparison."""
-    return tuple(_response(item, at) for at, item in enumerate(items(row, "responses", least=2)))
+def responses_of(row: Row, least: int = 2) -> tuple[Messages, ...]:
+    """The responses of an Assay comparison: so many at least."""
+    found = enumerate(items(row, "responses", least=least))
+    return tuple(_response(item, at) for at, item in found)
+
+
+def provenance_of(row: Row) -> tuple[Mapping[str, Any], ...] | None:
+    """Who wrote each response, and how, as the row's objects have it; None where none says."""
+    found = []
+    for item in items(row, "responses"):
+        said = item.get("provenance") if isinstance(item, Mapping) else None
+        # a Parquet column has the fields of every row's
+        own = said.items() if isinstance(said, Mapping) else ()
+        found.append({key: value for key, value in own if value is not None})
+    return tuple(found) if any(found) else None
+
+
+def response_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """The responses of a comparison as rows have them, each with its provenance if it has any."""
+    said = comparison.provenance or ({},) * len(comparison.responses)
+    return [
+        {"messages": [m.to_dict() for m in response]} | ({"provenance": dict(of)} if of else {})
+        for response, of in zip(comparison.responses, said, strict=True)
+    ]
 
 
 def to_row(comparison: Comparison) -> dict[str, Any]:
@@ -74,7 +95,7 @@ def to_row(comparison: Comparison) -> dict[str, Any]:
         "subset": comparison.subset,
         "annotator": comparison.annotator,
         "prompt": [m.to_dict() for m in comparison.prompt],
-        "responses": [{"messages": [m.to_dict() for m in r]} for r in comparison.responses],
+        "responses": response_rows(comparison),
         "preferences": [
             {
                 "chosen": p.chosen,
@@ -188,6 +209,7 @@ def _from_preferences(row: Row, asked: Messages, responses: tuple[Messages, ...]
         ranking=ranking,
         first_shown=_first_shown(row, len(responses)),
         ratings=ratings,
+        provenance=provenance_of(row),
         **labels(row),
     )
 
@@ -226,6 +248,7 @@ def _from_judgments(
     fields = labels(row)
     fields["annotator"] = annotator
     fields["ratings"] = _ratings(row, len(responses))
+    fields["provenance"] = provenance_of(row)
     if len(judgments) == 1:
         fields["first_shown"] = _first_shown(judgments[0], len(responses))
     weight = number(row, "weight", 1.0, low=0.0)

@@ -59,6 +59,8 @@ def prompt_in(row: Row, where: str) -> Messages:
         value = row.get(key)
         if not value or (isinstance(value, str) and not value.strip()):
             continue
+        if key == "instruction" and isinstance(value, str) and _as_text(row.get("input")):
+            value = f"{value}\n\n{row['input']}"
         try:
             return turns(value, key, "user")
         except RowError as error:

@@ -199,7 +199,9 @@ def _response_in(item: object, at: int) -> NewResponse:
 
 
 def _model(item: Row) -> str | None:
-    return name(item, "model" if item.get("model") is not None else "generator")
+    found = name(item, "model" if item.get("model") is not None else "generator")
+    said = item.get("provenance")
+    return name(said, "model") if found is None and isinstance(said, Mapping) else found
 
 
 def _provenance(item: Row, *used: str) -> dict[str, Any]:

@@ -57,7 +57,21 @@ def run_import(config: Import) -> Taken:
     Raises:
         AssayError: With one sentence; nothing of the file is kept then.
     """
+    return take_in(config)
+
+
+def take_in(config: Import, *, source: str | None = None, digest: str | None = None) -> Taken:
+    """Take a file into a project.
+
+    Args:
+        source: What the store records it is from. Default: the file.
+        digest: Of what is taken: what was taken into the project under it before is not again.
+
+    Raises:
+        AssayError: With one sentence; nothing of the file is kept then.
+    """
     require_extra("collect", "assay import", PACKAGES)
+    from assay.store.ids import digest_id
     from assay.store.incoming import new_comparisons
     from assay.store.store import PreferenceStore
 
@@ -78,10 +92,11 @@ def run_import(config: Import) -> Taken:
         try:
             imported = store.add_comparisons(
                 project_id,
-                track(reading, f"importing {config.file}"),
-                source=config.file,
+                track(reading, f"importing {source or config.file}"),
+                source=source or config.file,
                 format=config.format,
                 counts=reading.counts,
+                import_id=None if digest is None else digest_id(f"{project_id} {digest}"),
             )
         except BaseException:
             if is_new:

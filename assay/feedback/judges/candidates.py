@@ -9,6 +9,7 @@ from pathlib import Path
 
 from assay.configs import OnBadRow
 from assay.formats.comparisons import Pair, responses_of
+from assay.formats.comparisons import provenance_of, responses_of
 from assay.formats.fields import Row, labels, prompt
 from assay.formats.files import numbering, read_rows, shown_name
 from assay.formats.rows import SHAPES, RowReader, Shape
@@ -20,7 +21,9 @@ _JUDGED = ("judgments", "preferences")
 
 
 def _candidates(row: Row) -> Comparison:
-    return Comparison(prompt(row), responses_of(row), (), **labels(row))
+    # a single one is no error: generation found no second, and the reader counts it
+    responses = responses_of(row, least=1)
+    return Comparison(prompt(row), responses, (), provenance=provenance_of(row), **labels(row))
 
 
 def _is_unjudged(row: Row) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from assay.feedback.judges.candidates import human_shares
 from assay.feedback.judges.pairs import PairJudgment
 from assay.feedback.judges.tasks import Judged
+from assay.formats.comparisons import response_rows
 from assay.types import Preference
 
 Inconsistent = Literal["keep", "drop"]
@@ -49,7 +50,7 @@ def judged_row(
         "id": comparison.id,
         "subset": comparison.subset,
         "prompt": [m.to_dict() for m in comparison.prompt],
-        "responses": [{"messages": [m.to_dict() for m in r]} for r in comparison.responses],
+        "responses": response_rows(comparison),
         "tools": comparison.tools and [dict(tool) for tool in comparison.tools],
         "ratings": judged.ratings and [dict(rated) for rated in judged.ratings],
     }
