@@ -321,7 +321,8 @@ def move(connection: Connection, project_id: str, places: Mapping[str, float]) -
 
 def _comparisons(connection: Connection, project_id: str, ids: Sequence[str]) -> list[Row[Any]]:
     """Published comparisons of the project, each once, locked in the order of their ids."""
-    wanted, found, c = sorted(set(ids)), [], t.comparisons.c
+    wanted, c = sorted(set(ids)), t.comparisons.c
+    found: list[Row[Any]] = []
     for some in _batches(wanted):
         found += connection.execute(
             select(t.comparisons)

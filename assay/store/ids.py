@@ -24,6 +24,8 @@ def new_id() -> str:
 def first_id_at(ms: int) -> str:
     """The identifier before all that were made from a time on; milliseconds since 1970."""
     return str(uuid.UUID(int=ms << 80))
+
+
 def digest_id(text: str) -> str:
     """The identifier of a text, always the same: a UUID of version 8, of its SHA-256 (RFC 9562)."""
     value = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16])

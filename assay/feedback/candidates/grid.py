@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 from assay.errors import ConfigError
@@ -17,10 +17,11 @@ def settings_of(
     Raises:
         ConfigError: If a value is out of its range or there twice.
     """
-    for name, values, good in (
+    ranges: tuple[tuple[str, Sequence[float], Callable[[float], bool]], ...] = (
         ("temperature", temperatures, lambda x: 0 <= x < float("inf")),
         ("top_p", top_ps, lambda x: 0 < x <= 1),
-    ):
+    )
+    for name, values, good in ranges:
         wanted = "0 (greedy) or more" if name == "temperature" else "more than 0 and at most 1"
         for value in values:
             if not good(value):

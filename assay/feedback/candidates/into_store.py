@@ -62,5 +62,7 @@ def into_store(config: Generate, rows: Iterable[Mapping[str, Any]], source: str)
             source=source, digest=digest,
         )  # fmt: skip
     if taken.imported.is_repeat:
-        return f"{taken.imported} in project {taken.project!r} from before: they are not added again"
+        return (
+            f"{taken.imported} in project {taken.project!r} from before: they are not added again"
+        )
     return str(taken)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 
 from assay.configs import OnBadRow
-from assay.formats.comparisons import Pair, responses_of
-from assay.formats.comparisons import provenance_of, responses_of
+from assay.formats.comparisons import Pair, provenance_of, responses_of
 from assay.formats.fields import Row, labels, prompt
 from assay.formats.files import numbering, read_rows, shown_name
 from assay.formats.rows import SHAPES, RowReader, Shape
@@ -100,8 +98,3 @@ def human_shares(comparison: Comparison) -> dict[Pair, float]:
         i, j = sorted((p.chosen, p.rejected))
         found[i, j] = p.probability if p.chosen == i else 1 - p.probability
     return found
-
-
-def data_name(paths: Iterable[str | Path]) -> str:
-    """Files by their names, for records."""
-    return ", ".join(shown_name(str(path)) for path in paths)

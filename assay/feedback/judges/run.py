@@ -293,6 +293,8 @@ def records_of(
     """What a report is made of: a record a pair, without the words."""
     key = prompt_key(judged.comparison.prompt)
     texts = [c.response_text for c in judged.comparison.conversations()]
+    wrote = judged.comparison.provenance
+    models = None if wrote is None else [of.get("model") for of in wrote]
     for place, pair in enumerate(judged.pairs):
         i, j = pair.pair
         yield JudgedComparison(
@@ -301,6 +303,7 @@ def records_of(
             judgment=_bare(pair),
             votes=votes.get((i, j), ()),
             lengths=(len(texts[i]), len(texts[j])),
+            models=None if models is None else (models[i], models[j]),
             repeats=tuple(_bare(p) for p in judged.repeats[place]) if judged.repeats else (),
         )
 
