@@ -133,7 +133,7 @@ def test_later_verbs_read_it_and_keep_who_wrote_it(
     server.script = [echo]
     out = tmp_path / "out.jsonl"
     assert verb(prompts, "--out", out, *asking(server, "m", "n"), "--samples", 2) == 0
-    comparisons = list(read_candidates([str(out)], Tally()))
+    comparisons = [c.comparison for c in read_candidates([str(out)], Tally())]
     assert len(comparisons) == 3
     said = comparisons[0].provenance
     assert said is not None
