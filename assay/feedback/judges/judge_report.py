@@ -159,7 +159,8 @@ def judge_report(
 def spent(records: Sequence[JudgedComparison]) -> Spent:
     """What the answers took, those to questions asked again too."""
     judgments: list[PairJudgment] = [j for r in records for j in (r.judgment, *r.repeats)]
-    answers = [answer for judgment in judgments for answer in judgment.answers]
+    # one answer about K responses is in the judgments of several pairs
+    answers = list({id(answer): answer for j in judgments for answer in j.answers}.values())
     costs = [a.cost for a in answers if a.cost is not None]
     # what was never asked costs nothing
     unpriced = sum(a.cost is None and a.said != "not-asked" for a in answers)

@@ -67,7 +67,12 @@ class JudgedComparison:
         return None if found is None else round(found, 12)
 
     def by_order(self) -> tuple[float, ...]:
-        """P(i is better) by each order alone, in the order asked; none where one failed."""
+        """P(i is better) by each order alone, in the order asked; none where one failed.
+
+        None either where no order was shown, as of ratings.
+        """
+        if len(self.judgment.orders) != len(self.judgment.answers):
+            return ()
         found = []
         for order, answer in zip(self.judgment.orders, self.judgment.answers, strict=True):
             first = first_is_better(answer)
