@@ -10,7 +10,7 @@ from assay.errors import DataError
 from assay.formats.fields import Row, RowError, turns
 from assay.formats.files import numbering, read_rows
 from assay.formats.rows import shape_of
-from assay.types import Comparison, Messages
+from assay.types import Comparison, Message, Messages
 
 KEYS = ("prompt", "instruction", "question", "problem", "query", "conversation_input", "input")
 """Fields that hold a prompt, in the order they are looked for."""
@@ -49,6 +49,8 @@ def read_prompts(source: str | Path) -> Iterator[str | None]:
 def prompt_in(row: Row, where: str) -> Messages:
     """The prompt of a row as messages: a field that holds one, or what a preference's sides share.
 
+    Of an instruction with an input, both; of ``messages``, those up to the last answer.
+
     Args:
         where: Names the row in an error.
 
@@ -62,7 +64,7 @@ def prompt_in(row: Row, where: str) -> Messages:
         if key == "instruction" and isinstance(value, str) and _as_text(row.get("input")):
             value = f"{value}\n\n{row['input']}"
         try:
-            return turns(value, key, "user")
+            return _unanswered(turns(value, key, "user"))
         except RowError as error:
             raise DataError(f"{where}: {error}.") from error
     shape = shape_of(row)
@@ -72,6 +74,8 @@ def prompt_in(row: Row, where: str) -> Messages:
         parsed = None
     if isinstance(parsed, Comparison):
         return parsed.prompt
+    if _of_messages(row.get("messages")) is not None:
+        return turns(_up_to_last_answer(row["messages"]), "messages", "user")
     keys = ", ".join(map(repr, row)) or "nothing"
     raise DataError(f"{where}: wanted one of {', '.join(map(repr, KEYS))}; got {keys}.")
 
@@ -102,8 +106,19 @@ def _of_messages(value: Any) -> str | None:
     """A conversation up to its last answer."""
     if not isinstance(value, list) or not all(isinstance(m, Mapping) for m in value):
         return None
+    return _as_text(_up_to_last_answer(value))
+
+
+def _up_to_last_answer(value: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     last = [at for at, m in enumerate(value) if m.get("role") == "assistant"]
-    return _as_text(value[: last[-1]] if last else value)
+    return value[: last[-1]] if last else value
+
+
+def _unanswered(messages: Messages) -> Messages:
+    """A transcript's closing ``Assistant:`` is not part of its prompt."""
+    if len(messages) > 1 and messages[-1] == Message("assistant", ""):
+        return messages[:-1]
+    return messages
 
 
 def _of_preference(row: Row) -> str | None:

@@ -86,6 +86,7 @@ def take_in(config: Import, *, source: str | None = None, digest: str | None = N
         language=config.language,
         judgments=not config.without_judgments,
         limit=config.limit,
+        name=source,
     )
     with PreferenceStore.open(config.db, create=config.create) as store:
         name, project_id, is_new = _project(store, config)

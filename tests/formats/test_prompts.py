@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from assay.errors import DataError
-from assay.formats.prompts import prompt_of, read_prompts
+from assay.formats.prompts import prompt_in, prompt_of, prompt_text, read_prompts
 
 USER = {"role": "user", "content": "Why?"}
 HH = "\n\nHuman: Why?\n\nAssistant:"
@@ -54,3 +54,25 @@ def test_a_file_without_prompts_is_refused(tmp_path: Path) -> None:
         DataError, match=r"e\.jsonl has no prompts in its 1 lines; one of the field"
     ):
         list(read_prompts(path))
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"prompt": "Why?"}, "Why?"),
+        ({"prompt": HH}, "Why?"),
+        ({"instruction": "Shorten.", "input": "It is."}, "Shorten.\n\nIt is."),
+        ({"instruction": "Shorten.", "input": ""}, "Shorten."),
+        ({"messages": [USER, REPLY]}, "Why?"),
+        ({"chosen": f"{HH} A", "rejected": f"{HH} B"}, "Why?"),
+    ],
+)
+def test_the_prompt_of_a_row_as_messages(row: dict[str, Any], text: str) -> None:
+    found = prompt_in(row, "row 1")
+    assert [m.role for m in found] == ["user"]
+    assert prompt_text(found) == text
+
+
+def test_a_row_without_a_prompt_is_named() -> None:
+    with pytest.raises(DataError, match="row 1: wanted one of 'prompt'"):
+        prompt_in({"messages": "no"}, "row 1")

@@ -732,3 +732,21 @@ def test_tulu_rows_that_are_none():
         f"the two responses are the same; every pair needs two different ones.{advice}",
         first=TULU,
     )
+
+
+def test_who_wrote_a_response_is_kept_and_written_back() -> None:
+    said = {"model": "m", "temperature": 0.7}
+    row = {
+        "prompt": "Which?",
+        "responses": [
+            {"text": "A.", "provenance": {**said, "stop": None}},
+            {"text": "B.", "provenance": "a text is none"},
+        ],
+        "judgments": [{"annotator": "ada", "choice": 0}],
+    }
+    comparison = assay_comparison(row)
+    assert comparison.provenance == (said, {})
+    written = to_row(comparison)
+    assert [r.get("provenance") for r in written["responses"]] == [said, None]
+    assert assay_comparison(written) == comparison
+    assert assay_comparison({**row, "responses": ["A.", "B."]}).provenance is None

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from assay.errors import DataError
-from assay.store.ids import checked_id, new_id
+from assay.store.ids import checked_id, digest_id, new_id
 
 
 def test_an_id_is_a_uuid_of_version_seven_with_its_time() -> None:
@@ -38,3 +38,9 @@ def test_what_is_no_id_is_refused(value: object) -> None:
 
 def test_an_id_is_taken() -> None:
     assert checked_id(identity := new_id()) == identity
+
+
+def test_a_text_has_one_id_of_its_own() -> None:
+    found = digest_id("a")
+    assert checked_id(found) == digest_id("a") != digest_id("b")
+    assert (uuid.UUID(found).version, uuid.UUID(found).variant) == (8, uuid.RFC_4122)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from assay.configs import Generate, Import
-from assay.errors import ConfigError, require_extra
+from assay.errors import ConfigError, DataError, require_extra
 from assay.formats.files import write_rows
 from assay.store.transfer import PACKAGES, take_in
 
@@ -46,13 +46,17 @@ def into_store(config: Generate, rows: Iterable[Mapping[str, Any]], source: str)
         source: What the store records they are from.
 
     Raises:
-        AssayError: With one sentence; nothing is kept then.
+        AssayError: With one sentence, if there is no row among others; nothing is kept then.
     """
     assert config.db is not None
     with TemporaryDirectory(prefix="assay-generate-") as folder:
         # an import that waits for samples would be taken for dead
         path = Path(folder) / "responses.jsonl"
-        write_rows(path, rows)
+        if not write_rows(path, rows):
+            raise DataError(
+                "No prompt got two different responses, so that there is no comparison to take "
+                f"into {config.db}; raise --samples, --attempts or --temperature."
+            )
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         taken = take_in(
             Import(
@@ -65,4 +69,5 @@ def into_store(config: Generate, rows: Iterable[Mapping[str, Any]], source: str)
         return (
             f"{taken.imported} in project {taken.project!r} from before: they are not added again"
         )
+        return f"{taken.imported} in project {taken.project!r} before, which are not added again"
     return str(taken)
