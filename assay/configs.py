@@ -586,7 +586,6 @@ RepeatedResponses = Literal["drop", "keep"]
 
 @dataclass(frozen=True, kw_only=True)
 class Generate(EndpointSettings):
-    """Write candidate responses to prompts, by local policies, by an endpoint's models, or both."""
     """Write candidate responses to prompts: by local policies, an endpoint's models, or both."""
 
     files: tuple[str, ...] = field(metadata={"positional": True})

@@ -66,8 +66,5 @@ def into_store(config: Generate, rows: Iterable[Mapping[str, Any]], source: str)
             source=source, digest=digest,
         )  # fmt: skip
     if taken.imported.is_repeat:
-        return (
-            f"{taken.imported} in project {taken.project!r} from before: they are not added again"
-        )
         return f"{taken.imported} in project {taken.project!r} before, which are not added again"
     return str(taken)
