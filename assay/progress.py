@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
@@ -23,10 +23,14 @@ LINE_SECONDS = 30.0
 
 
 @contextmanager
-def progress_bars() -> Iterator[Report]:
-    """A report for the block: bars with speed and time left, or lines if stderr is no terminal."""
+def progress_bars(note: Callable[[], str] = str) -> Iterator[Report]:
+    """A report for the block: bars with speed and time left, or lines if stderr is no terminal.
+
+    Args:
+        note: What stands beside the speed, asked for whenever something is shown: a cost so far.
+    """
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _Lines(note)
         return
     from rich.console import Console
     from rich.progress import (
@@ -53,7 +57,7 @@ def progress_bars() -> Iterator[Report]:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, speed="")
                 meters[stage] = _Meter()
-            speed = meters[stage].speed(done, tokens)
+            speed = _noted(meters[stage].speed(done, tokens), note())
             bars.update(tasks[stage], completed=done, total=total, speed=speed)
 
         yield report
@@ -77,16 +81,21 @@ class _Meter:
         return f"{text} · {self.tokens / seconds:,.0f} tokens/s" if self.tokens else text
 
 
+def _noted(speed: str, note: str) -> str:
+    return " · ".join(filter(None, (speed, note)))
+
+
 class _Lines:
     """A line of progress now and then, for logs."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[], str]) -> None:
+        self.note = note
         self.meters: dict[str, _Meter] = {}
         self.last: dict[str, float] = {}
 
     def __call__(self, stage: str, done: int, total: int, tokens: int) -> None:
         meter = self.meters.setdefault(stage, _Meter())
-        speed = meter.speed(done, tokens)
+        speed = _noted(meter.speed(done, tokens), self.note())
         now = time.monotonic()
         due = now - self.last.get(stage, meter.started) > LINE_SECONDS
         if due or (done >= total and now - meter.started > QUIET_SECONDS):

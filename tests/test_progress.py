@@ -73,3 +73,15 @@ def test_a_terminal_gets_bars_on_stderr(
     assert "4/4" in err
     assert "tokens/s" in err
     assert "features" in err
+
+
+def test_a_note_stands_beside_the_speed(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cost = [0.25]
+    with progress_bars(lambda: f"{cost[0]:.2f} spent") as report:
+        report("judge", 0, 10, 0)
+        clock[0] += 60.0
+        cost[0] = 0.5
+        report("judge", 6, 10, 0)
+    assert capsys.readouterr().err == "judge: 6 of 10 (0.1/s · 0.50 spent, 40 s left)\n"

@@ -238,7 +238,7 @@ def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | No
     spare = config.out.with_name(f"{_stem(config.out)}.failed.jsonl")
     lost: list[dict[str, Any]] = []
     records: list[JudgedComparison] = []
-    with progress_bars() as report:
+    with progress_bars(lambda: _spent(client)) as report:
         total = _count(config)
         votes: deque[Mapping[Pair, tuple[float, ...]]] = deque()
 
@@ -253,7 +253,7 @@ def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | No
             for judged in judged_stream(comparisons(), task, judge):
                 counts.add(judged)
                 records.extend(records_of(judged, votes.popleft()))
-                report(_stage(client), counts.rows, total, 0)
+                report("judging", counts.rows, total, 0)
                 row = judged_row(judged, judge.name, provenance, config.inconsistent)
                 if row["preferences"]:
                     yield row
@@ -412,10 +412,11 @@ def _ignored(_number: int, _error: DataError) -> None:
     """Bad lines are reported when they are read to be judged."""
 
 
-def _stage(client: AsyncClient | None) -> str:
+def _spent(client: AsyncClient | None) -> str:
+    """What it has cost so far, for the progress bar."""
     if client is None or client.endpoint.price(0, 0) is None:
-        return "judging"
-    return f"judging ({client.usage.cost:.2f} spent)"
+        return ""
+    return f"{client.usage.cost:.4f} spent"
 
 
 def _references(path: Path | None) -> dict[str, str] | None:
