@@ -14,7 +14,7 @@ from assay.store import tables as t
 from assay.store.desk import AccessError
 from assay.store.ids import new_id
 from assay.store.people import annotator, change_annotator, set_role, set_state
-from assay.store.records import NewComparison, NewResponse
+from assay.store.records import NewComparison, NewResponse, Submitted
 from assay.store.sheets import turned
 from assay.types import as_messages
 
@@ -489,7 +489,7 @@ def item(number: int, purpose: str) -> NewComparison:
     return pair(number, purpose=purpose, expected={"choice": 0})
 
 
-def answer(site: Site, right: bool, person: int = 0) -> assignment.Submitted:
+def answer(site: Site, right: bool, person: int = 0) -> Submitted:
     given = site.claimed(person)
     good = site.rows(
         t.comparison_responses, t.comparison_responses.c.comparison_id == given.comparison_id
