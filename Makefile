@@ -2,6 +2,8 @@
 PYTHON ?= python3
 OUT ?= runs/quickstart
 PYTEST_FLAGS ?=
+# two processes with a thread each are faster than one with two: tests use tiny models
+PARALLEL ?= -n 2 --dist loadfile
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -32,11 +34,13 @@ quickstart: install
 	HF_HUB_OFFLINE=1 $(BIN)/assay quickstart --out $(OUT)
 
 test: install
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not gpu" --durations=10 $(PYTEST_FLAGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not slow and not gpu" \
+		--durations=10 $(PYTEST_FLAGS)
 
 # without the tests marked medium, which take seconds each
 test-fast: install
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not gpu and not medium" --durations=10 $(PYTEST_FLAGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) \
+		-m "not slow and not gpu and not medium" --durations=10 $(PYTEST_FLAGS)
 
 lint: install
 	$(BIN)/ruff format --check .
