@@ -79,7 +79,9 @@ class Filled:
                 for side in sides
             ))  # fmt: skip
         steps = tuple({"text": storable(t), "alternatives": (storable(t),)} for t in self.texts[:3])
-        words = [NewResponse(as_messages(f"{i} {self.text(i)}", "assistant")) for i in range(3)]
+        words = [
+            NewResponse(as_messages(storable(f"{i} {self.text(i)}"), "assistant")) for i in range(3)
+        ]
         yield NewComparison(as_messages("Why?", "user"), tuple(words), kind="ranking")
         yield NewComparison(as_messages("How?", "user"), (
             NewResponse(as_messages("…", "assistant"), steps=steps),
@@ -137,6 +139,17 @@ def people_of(site: Any, texts: Sequence[str], number: int) -> dict[str, str]:
     return {role: made[role] for role in ("ann", "ben", "admin", "new")}
 
 
+def visit(page: Any, address: str) -> None:
+    """Open a page; where it loads itself again until its figures are there, wait for them."""
+    page.goto(address, timeout=60_000)
+    for _ in range(60):
+        if not page.locator("meta[http-equiv=refresh]").count():
+            return
+        page.wait_for_timeout(500)
+        page.goto(address, timeout=60_000)
+    raise AssertionError(f"{address} is still waiting for its figures")
+
+
 def test_the_router_is_all_here() -> None:
     assert len(PAGES) >= 22
     assert {"/", "/login", "/profile", "/people", "/invite/{secret}"} < set(PAGES)
@@ -162,7 +175,7 @@ def check_axe(site: Any, desk: Any, theme: str, locale: str, some: slice = slice
     page = mine.page()
     found = {}
     for path in [*list(made.paths())[some], "/nowhere"]:
-        page.goto(site.url + path, timeout=60_000)
+        visit(page, site.url + path)
         assert page.locator("h1").count() == 1, path
         if problems := problems_of(page):
             found[path] = problems
@@ -205,7 +218,7 @@ def check_payloads(site: Any, desk: Any, texts: Sequence[str], number: int = 0) 
     page = mine.page()
     count = 0
     for path in made.paths():
-        page.goto(site.url + path, timeout=60_000)
+        visit(page, site.url + path)
         page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
         page.wait_for_timeout(50)
         for kind in ("img", "iframe", "object", "form[action^=http]", "style"):
@@ -243,7 +256,7 @@ def test_no_payload_does_anything_as_a_name(site: Any, desk: Any) -> None:
     assert links.count() == len(XSS)
     mine.check(page)
     for address in [link.get_attribute("href") for link in links.all()]:
-        page.goto(site.url + address.removesuffix("/work"), timeout=60_000)
+        visit(page, site.url + address.removesuffix("/work"))
         mine.check(page)
 
 

@@ -601,7 +601,7 @@ def test_the_first_load_is_small_and_of_this_site(
     ready(page)
     page.wait_for_load_state("networkidle")
     kinds = {address.rpartition(".")[2] for address in bodies}
-    assert {"css", "js", "svg"} <= kinds
+    assert {"css", "js"} <= kinds
     assert sum(len(gzip.compress(body)) for body in bodies.values()) < 60_000
     assert sum(map(len, bodies.values())) <= 150_000  # as it is served, which is not compressed
     mine.check(page)  # nor did anything go elsewhere
