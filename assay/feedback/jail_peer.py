@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
@@ -312,7 +312,7 @@ class Peer:
         raise TypeError(f"'{what}' is nothing one can do")
 
 
-_SEQUENCES: dict[str, Callable[..., Any]] = {"l": list, "t": tuple, "s": set, "z": frozenset}
+_SEQUENCES: dict[str, type[Any]] = {"l": list, "t": tuple, "s": set, "z": frozenset}
 
 
 def _become(argument: Any, changed: Any) -> None:

@@ -262,7 +262,7 @@ class _Run:
 
     def _watch(self, end: float) -> tuple[Kind, str]:
         said = b""
-        open_ends = [self.verdict, self.output]
+        open_ends: list[IO[bytes]] = [self.verdict, self.output]
         while self.verdict in open_ends:
             left = end - time.monotonic()
             readable = _readable(open_ends, left) if left > 0 else []
