@@ -26,6 +26,13 @@ def settings_of(
         for value in values:
             if not good(value):
                 raise ConfigError(f"{name} {value:g} was given; wanted {wanted}.")
+    for value in temperatures:
+        if not 0 <= value < float("inf"):
+            raise ConfigError(f"temperature {value:g} was given; wanted 0 (greedy) or more.")
+    for value in top_ps:
+        if not 0 < value <= 1:
+            raise ConfigError(f"top_p {value:g} was given; wanted more than 0 and at most 1.")
+    for name, values in (("temperature", temperatures), ("top_p", top_ps)):
         if not values or len(set(values)) < len(values):
             raise ConfigError(
                 f"{name} was given as {', '.join(f'{v:g}' for v in values) or 'nothing'}; wanted "

@@ -201,6 +201,7 @@ def test_a_failed_generation_leaves_the_store_as_it_was(
         with PreferenceStore.open(db, create=False) as store:
             assert store.projects() == []
     # a prompt with a single response is no comparison
+    flags = ("--db", tmp_path / "other.db", *flags[2:])
     server.script = [lambda body: echo({**body, "seed": "always"})]
     assert verb(prompts, *flags) == 2
     assert "No prompt got two different responses" in capsys.readouterr().err
