@@ -147,7 +147,7 @@ def logistic_fit(x: Floats, q: Floats, cluster: NDArray[np.intp]) -> list[Figure
     """Coefficients of ``P = σ(x w)`` without an intercept, with intervals over clusters.
 
     Newton's method on the likelihood of shares q; the errors are the sandwich
-    ``H⁻¹ (Σ_g s_g s_gᵀ) H⁻¹ G/(G-1)`` of clusters' scores s (Liang & Zeger 1986), with G - 1
+    ``H⁻¹ (Σ_g s_g s_gᵀ) H⁻¹ G/(G-m)`` of clusters' scores s (Liang & Zeger 1986), with G - m
     degrees of freedom. Without an intercept, swapping the sides changes nothing.
 
     Args:
@@ -171,14 +171,15 @@ def logistic_fit(x: Floats, q: Floats, cluster: NDArray[np.intp]) -> list[Figure
             break
     else:
         return separated
-    if count < 2:
-        return Undefined("there is one prompt; an interval needs two.")
+    freedom = count - x.shape[1]
+    if freedom < 1:
+        return Undefined(f"{count:,} prompts are too few for {x.shape[1]} weights.")
     score = np.zeros((count, x.shape[1]))
     np.add.at(score, cluster, x * (q - p)[:, None])
     inverse = np.linalg.inv(hessian)
-    errors = np.sqrt(np.diag(inverse @ score.T @ score @ inverse) * count / (count - 1))
+    errors = np.sqrt(np.diag(inverse @ score.T @ score @ inverse) * count / freedom)
     return [
-        Estimate(float(w), float(e), float(count - 1), len(q)).figure()
+        Estimate(float(w), float(e), float(freedom), len(q)).figure()
         for w, e in zip(weights, errors, strict=True)
     ]
 

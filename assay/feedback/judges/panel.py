@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sqlalchemy import Connection
 
 from assay.errors import ConfigError, DataError
 from assay.feedback.judges.judge_agreement import halves
@@ -22,6 +23,7 @@ from assay.feedback.judges.pairs import Outcome, PairJudgment
 from assay.stats.arrays import Floats, preference_losses, sigmoid
 from assay.store.changing import move
 from assay.store.comparisons import Filter, listed
+from assay.store.events import record_event
 from assay.store.importing import Imported
 from assay.store.records import NewComparison, NewResponse
 from assay.store.store import PreferenceStore
@@ -374,15 +376,29 @@ def queue_for_people(
         raise DataError("The panel disagrees on nothing above the threshold; nothing is queued.")
     found = store.add_comparisons(project_id, map(_new, wanted), source=source, actor_id=actor_id)
     queued = store.read(listed, project_id, Filter(import_id=found.id), limit=len(wanted)).rows
+    imported = Filter(import_id=found.id)
+    queued = store.read(listed, project_id, imported, limit=len(wanted)).rows
     # whoever is past a place is not given another of the same place: no two are equal
     places = {
         new.id: new.number * _APART - one.priority for one, new in zip(wanted, queued, strict=True)
     }
     store.write(move, project_id, places)
+    store.write(_place, project_id, places, actor_id)
     return found
 
 
+def _place(
+    connection: Connection, project_id: str, places: Mapping[str, float], actor_id: str | None
+) -> None:
+    move(connection, project_id, places)
+    record_event(
+        connection, "work.ordered", project_id, actor_id=actor_id, project_id=project_id,
+        detail={"comparisons": len(places)},
+    )  # fmt: skip
+
+
 _APART = 1e-9
+"""Between the places of two comparisons of the same priority."""
 
 
 def _new(wanted: ForPeople) -> NewComparison:
