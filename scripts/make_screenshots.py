@@ -24,14 +24,21 @@ from typing import Any
 import uvicorn
 from PIL import Image
 from playwright.sync_api import sync_playwright
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from assay.collect.app import CollectSettings, make_app
 from assay.store import people
 from assay.store import tables as t
 from assay.store.ids import new_id
 from assay.store.presets import PRESETS
-from assay.store.records import Dimension, NewComparison, NewResponse, ProjectSettings, Rubric
+from assay.store.records import (
+    Dimension,
+    NewComparison,
+    NewResponse,
+    ProjectSettings,
+    Role,
+    Rubric,
+)
 from assay.store.store import PreferenceStore
 from assay.types import as_messages
 
@@ -145,7 +152,8 @@ def demo_site(path: Path) -> Iterator[Demo]:
         }  # fmt: skip
         fill(store, projects)
         for project in projects.values():
-            for name, role in zip(names, ("admin", *["annotator"] * 3), strict=True):
+            roles: list[Role] = ["admin", "annotator", "annotator", "annotator"]
+            for name, role in zip(names, roles, strict=True):
                 store.write(people.set_role, project, ids[name], role)
         disputed = judge(store, projects["pairs"], [ids[name] for name in names[1:]])
         secrets = {name: store.write(people.open_session, i)[0] for name, i in ids.items()}
@@ -201,11 +209,16 @@ def judge(store: PreferenceStore, project: str, annotators: Sequence[str]) -> st
             sides.setdefault(held.comparison_id, set()).add(chosen)
             when = now - (5 - turn // 2) * DAY_MS + rng.randrange(DAY_MS // 4)
             active = rng.randrange(8_000, 70_000)
-            store.write(lambda c, j=judgment, w=when, a=active: c.execute(
-                update(t.judgments).where(t.judgments.c.id == j)
-                .values(submitted=w, started=w - a, active_ms=a)
-            ))  # fmt: skip
+            store.write(_backdate, judgment, when, active)
     return next(i for i, found in sides.items() if len(found) > 1)
+
+
+def _backdate(connection: Connection, judgment: str, when: int, active: int) -> None:
+    connection.execute(
+        update(t.judgments)
+        .where(t.judgments.c.id == judgment)
+        .values(submitted=when, started=when - active, active_ms=active)
+    )
 
 
 # --- the pictures ---------------------------------------------------------------------------------

@@ -29,7 +29,15 @@ def test_ids_differ_and_sort_by_time() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, 7, "", "x", "01A21556-4986-7788-99ee-9bf4c2a5b96a", f"{new_id()}\n"]
+    "value",
+    [
+        None,
+        7,
+        "",
+        "x",
+        "01A21556-4986-7788-99ee-9bf4c2a5b96a",
+        "01a21556-4986-7788-99ee-9bf4c2a5b96a\n",
+    ],
 )
 def test_what_is_no_id_is_refused(value: object) -> None:
     with pytest.raises(DataError, match="'judgment' must be a UUID such as"):

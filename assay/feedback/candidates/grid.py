@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 from assay.errors import ConfigError
@@ -17,15 +17,6 @@ def settings_of(
     Raises:
         ConfigError: If a value is out of its range or there twice.
     """
-    ranges: tuple[tuple[str, Sequence[float], Callable[[float], bool]], ...] = (
-        ("temperature", temperatures, lambda x: 0 <= x < float("inf")),
-        ("top_p", top_ps, lambda x: 0 < x <= 1),
-    )
-    for name, values, good in ranges:
-        wanted = "0 (greedy) or more" if name == "temperature" else "more than 0 and at most 1"
-        for value in values:
-            if not good(value):
-                raise ConfigError(f"{name} {value:g} was given; wanted {wanted}.")
     for value in temperatures:
         if not 0 <= value < float("inf"):
             raise ConfigError(f"temperature {value:g} was given; wanted 0 (greedy) or more.")

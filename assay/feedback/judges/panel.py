@@ -375,14 +375,12 @@ def queue_for_people(
     if not wanted:
         raise DataError("The panel disagrees on nothing above the threshold; nothing is queued.")
     found = store.add_comparisons(project_id, map(_new, wanted), source=source, actor_id=actor_id)
-    queued = store.read(listed, project_id, Filter(import_id=found.id), limit=len(wanted)).rows
     imported = Filter(import_id=found.id)
     queued = store.read(listed, project_id, imported, limit=len(wanted)).rows
     # whoever is past a place is not given another of the same place: no two are equal
     places = {
         new.id: new.number * _APART - one.priority for one, new in zip(wanted, queued, strict=True)
     }
-    store.write(move, project_id, places)
     store.write(_place, project_id, places, actor_id)
     return found
 
