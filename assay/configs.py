@@ -878,7 +878,8 @@ class Overoptimization:
     """What selects: a run directory (a model or an ensemble), a reward-model directory, or a hub
     name. Default: the rewards in the rows, or member_rewards, a list of the members' a response."""
     gold: str | None = None
-    """What measures: another reward model, as for run. Default: the gold in the rows."""
+    """What measures: another reward model, as for run, or a .json file of verifiers. Default: the
+    gold in the rows."""
     out: Path
     """Directory for results.json, overoptimization.html and, of best-of-n, scores.jsonl."""
     aggregators: tuple[str, ...] = ()
@@ -1046,8 +1047,8 @@ class RewardedRun(PolicyRun):
     """A policy run on a reward that is there."""
 
     reward: str
-    """What is optimised: a run, a reward server's address, FILE.py:FUNCTION, or a weighted sum
-    such as 0.7*runs/a+0.3*runs/b."""
+    """What is optimised: a run, a reward server's address, a .json file of verifiers,
+    FILE.py:FUNCTION, or a weighted sum such as 0.7*runs/a+0.3*runs/b."""
 
 
 @dataclass(frozen=True, kw_only=True)

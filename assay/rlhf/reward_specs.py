@@ -1,8 +1,9 @@
 """A reward from a line of text: ``0.7*runs/a+0.3*http://127.0.0.1:5000/get_reward``.
 
-A part is a run directory (or a hub name), the address of a reward server, or ``FILE.py:FUNCTION``,
-whose file is run. A weight stands before it with ``*``; parts are joined by ``+``, or by the minus
-of a weight. A path that holds a plus or a star itself is loaded from Python.
+A part is a run directory (or a hub name), the address of a reward server, a ``.json`` file of
+verifiers (the share of them that pass), or ``FILE.py:FUNCTION``, whose file is run. A weight stands
+before it with ``*``; parts are joined by ``+``, or by the minus of a weight. A path that holds a
+plus or a star itself is loaded from Python.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from assay.configs import AggregatorName, Reduction, Truncation
 from assay.errors import AssayError, ConfigError
+from assay.feedback.verifiers import load_verifier
 from assay.rlhf.asking import OnFailure
 from assay.rlhf.functions import FunctionScorer, load_function
 from assay.rlhf.rewards import Part, Penalty, Reward
@@ -56,7 +58,8 @@ def parse_reward(spec: str) -> list[Term]:
         if not source:
             raise ConfigError(
                 f"Part {len(terms) + 1} of the reward {spec!r} is empty; wanted "
-                "0.7*SOURCE+0.3*SOURCE, a source being a run, an address, or FILE.py:FUNCTION."
+                "0.7*SOURCE+0.3*SOURCE, a source being a run, an address, a file of verifiers, or "
+                "FILE.py:FUNCTION."
             )
         terms.append(Term(float("".join(weight[1].split())) if weight else 1.0, source))
         if joint is None:
@@ -139,6 +142,8 @@ def load_reward(
                 )
             elif kind == "function":
                 scorer = _function(term.source)
+            elif kind == "verifiers":
+                scorer = load_verifier(term.source)
             else:
                 scorer = _local(
                     term.source,
@@ -184,6 +189,8 @@ def _kind(source: str) -> str:
         return "server"
     if _FUNCTION.fullmatch(source):
         return "function"
+    if source.endswith(".json"):
+        return "verifiers"
     from assay.models.ensemble_checkpoint import is_ensemble
     from assay.models.process_checkpoint import is_process
 

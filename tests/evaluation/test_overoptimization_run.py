@@ -272,6 +272,20 @@ def test_a_run_can_be_the_gold_of_another(
     assert not run_verb(own).curves[0].falls
 
 
+def test_verifiers_can_be_the_gold_of_a_run(trained_run: Path, tmp_path: Path) -> None:
+    rows = [{k: v for k, v in row.items() if k != "gold"} for row in text_rows(6)]
+    source = write(tmp_path / "in.jsonl", *rows)
+    gold = tmp_path / "short.json"
+    gold.write_text('[{"kind": "letter_frequency", "letter": "e", "at_most": 2}]')
+    verb = Overoptimization(
+        input=source, run=str(trained_run), gold=str(gold), out=tmp_path / "o", threads=1
+    )
+    assert run_verb(verb).record["gold"] == "short.json"
+    saved = [json.loads(line) for line in (tmp_path / "o" / "scores.jsonl").open()]
+    for row, kept in zip(rows, saved, strict=True):
+        assert kept["gold"] == [float(r.lower().count("e") <= 2) for r in row["responses"]]
+
+
 def test_over_long_candidates_are_cut_dropped_or_named(trained_run: Path, tmp_path: Path) -> None:
     rows = text_rows(5)
     rows[3]["prompt"] = "word " * 400

@@ -105,6 +105,18 @@ def test_runs_functions_and_servers_add_up(
     assert fitted.score(conversations).reward.mean() == pytest.approx(0, abs=1e-6)
 
 
+def test_a_file_of_verifiers_is_the_share_that_passes(tmp_path: Path) -> None:
+    specs = tmp_path / "form.json"
+    specs.write_text('[{"kind": "no_commas"}, {"kind": "word_count", "at_most": 3}]')
+    reward = load_reward(f"2*{specs}")
+    asked = [
+        Conversation.of("?", text) for text in ("one two", "one, two", "one, two, three, four")
+    ]
+    assert reward.score(asked).reward.tolist() == [2.0, 1.0, 0.0]
+    with pytest.raises(ConfigError, match="wanted a JSON list of verifiers"):
+        load_reward(str(tmp_path / "none.json"))
+
+
 def test_what_cannot_be_had_is_named(reward_run: Path, function: str, tmp_path: Path) -> None:
     rules = function.removesuffix(":length")
     damaged = shutil.copytree(reward_run, tmp_path / "damaged")

@@ -7,7 +7,12 @@ keys are in docs/verifiers.md.
 from assay.feedback.verifiers import combine, counts, layout, patterns, truths
 from assay.feedback.verifiers.base import KINDS, Check, Rule, TextRule, Verifier
 from assay.feedback.verifiers.combine import All, Weighted
-from assay.feedback.verifiers.specs import load_verifiers, verifier_of, verifiers_of
+from assay.feedback.verifiers.specs import (
+    load_verifier,
+    load_verifiers,
+    verifier_of,
+    verifiers_of,
+)
 
 # a kind is known once its module is loaded
 _MODULES = (combine, counts, layout, patterns, truths)
@@ -20,6 +25,7 @@ __all__ = [
     "TextRule",
     "Verifier",
     "Weighted",
+    "load_verifier",
     "load_verifiers",
     "verifier_of",
     "verifiers_of",

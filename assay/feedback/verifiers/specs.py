@@ -89,6 +89,22 @@ def load_verifiers(path: str | Path) -> list[Rule]:
         raise ConfigError(f"{path}: {error}") from error
 
 
+def load_verifier(path: str | Path) -> Rule:
+    """The verifiers of a JSON file as one, which scores the share of them that pass.
+
+    Raises:
+        ConfigError: If there is no such file, or it is no list of verifiers.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"{path} is not a file; wanted a JSON list of verifiers.")
+    made = load_verifiers(path)
+    return (
+        made[0]
+        if len(made) == 1
+        else verifier_of({"kind": "all", "verifiers": [verifier.to_dict() for verifier in made]})
+    )
+
+
 def _advice(name: str, known: Mapping[str, Any]) -> str:
     close = get_close_matches(name, known, n=3)
     if close:
