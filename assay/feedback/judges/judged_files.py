@@ -7,57 +7,57 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from assay.data.pairs import fingerprint, prompt_key
 from assay.errors import DataError
 from assay.feedback.judges.candidates import human_shares
 from assay.feedback.judges.judged import JudgedComparison
-from assay.feedback.judges.pairs import PairJudgment, judged_pair
+from assay.feedback.judges.pairs import PairJudgment
 from assay.feedback.judges.records import Answer
 from assay.feedback.judges.tasks import Judged
+from assay.formats.comparisons import Pair
 from assay.formats.files import read_rows
-from assay.formats.prompts import prompt_text
 from assay.types import Messages, as_messages
 
 
 def comparisons_of(
-    judged: Judged,
-    number: int = 0,
-    models: Sequence[str | None] | None = None,
-    repeats: int = 1,
+    judged: Judged, votes: Mapping[Pair, Sequence[float]] | None = None
 ) -> list[JudgedComparison]:
     """Every pair of a judged comparison, with people's verdicts and the lengths of its responses.
 
     Args:
-        number: Names the comparison where it has no id.
-        models: Who wrote each response, where that is known.
-        repeats: How often ``PairTask`` asked every question (of one dimension); the first decided.
+        votes: Single votes of people on pairs, where they are known; else their shares are used.
     """
     comparison = judged.comparison
+    wrote = comparison.provenance
     found = _pairs(
-        comparison.id or f"row {number}",
         comparison.prompt,
         comparison.responses,
         judged.pairs,
         human_shares(comparison),
-        models,
+        None if wrote is None else [of.get("model") for of in wrote],
     )
-    return found if repeats == 1 else _with_repeats(found, judged.answers, repeats)
+    if votes is not None:
+        found = [replace(r, votes=tuple(votes.get(r.judgment.pair, ())), human=None) for r in found]
+    if judged.repeats:
+        found = [replace(r, repeats=again) for r, again in zip(found, judged.repeats, strict=True)]
+    return found
 
 
-def _with_repeats(
-    found: Sequence[JudgedComparison], answers: Sequence[Answer], repeats: int
-) -> list[JudgedComparison]:
-    """Answers stand pair by pair, order by order, repeat by repeat."""
-    repeated, start = [], 0
-    for record in found:
-        pair, orders = record.judgment.pair, record.judgment.orders
-        block = answers[start : start + len(orders) * repeats]
-        start += len(block)
-        later = tuple(
-            judged_pair(pair, orders, tuple(block[k::repeats])) for k in range(1, repeats)
-        )
-        repeated.append(replace(record, repeats=later))
-    assert start == len(answers), "only pairs of one dimension are asked again"
-    return repeated
+def without_words(judged: Judged) -> Judged:
+    """The same without rationales, which would be most of the memory of a long run."""
+    bare: dict[int, Answer] = {}  # an answer that is in several pairs stays one
+
+    def of(pair: PairJudgment) -> PairJudgment:
+        answers = (bare.setdefault(id(a), replace(a, detail=None)) for a in pair.answers)
+        return replace(pair, answers=tuple(answers))
+
+    return replace(
+        judged,
+        pairs=tuple(map(of, judged.pairs)),
+        answers=(),
+        repeats=tuple(tuple(map(of, again)) for again in judged.repeats),
+        aspects=None,
+    )
 
 
 def read_judged(paths: Iterable[str | Path]) -> list[JudgedComparison]:
@@ -82,8 +82,8 @@ def _of_row(row: Mapping[str, Any], where: str) -> list[JudgedComparison]:
         responses = [as_messages(r["messages"], "assistant") for r in row["responses"]]
         human = {tuple(h["pair"]): float(h["share"]) for h in row.get("human", [])}
         pairs = [_judgment(told) for told in row["judged"]["pairs"]]
-        models = [r.get("model") for r in row["responses"]]
-        return _pairs(str(row.get("id") or where), prompt, responses, pairs, human, models)
+        models = [r.get("provenance", {}).get("model") for r in row["responses"]]
+        return _pairs(prompt, responses, pairs, human, models)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(
             f"{where} is no row of a judge ({type(error).__name__}: {error}); wanted what assay "
@@ -114,24 +114,25 @@ def _judgment(told: Mapping[str, Any]) -> PairJudgment:
 
 
 def _pairs(
-    item: str,
     prompt: Messages,
     responses: Sequence[Messages],
     pairs: Sequence[PairJudgment],
     human: Mapping[Any, float],
     models: Sequence[str | None] | None,
 ) -> list[JudgedComparison]:
-    lengths = [sum(len(m.content) for m in response) for response in responses]
+    texts = [[m.content for m in response] for response in responses]
+    key = prompt_key(prompt)
     found = []
     for judgment in pairs:
         i, j = judgment.pair
         found.append(
             JudgedComparison(
-                item,
-                prompt_text(prompt),
+                # by its texts: the same two responses are the same item in every file
+                fingerprint([key, texts[i], texts[j]]).hex(),
+                key,
                 judgment,
                 human=human.get(judgment.pair),
-                lengths=(lengths[i], lengths[j]),
+                lengths=(sum(map(len, texts[i])), sum(map(len, texts[j]))),
                 models=None if models is None else (models[i], models[j]),
             )
         )

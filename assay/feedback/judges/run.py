@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from assay.configs import Judge as JudgeConfig
-from assay.data.pairs import fingerprint, prompt_key
 from assay.errors import ConfigError, DataError, TrainingError
 from assay.feedback.client import AsyncClient
 from assay.feedback.endpoints import client_of, close, endpoint_of
@@ -20,9 +19,10 @@ from assay.feedback.judges.endpoint import Asking, EndpointJudge, planned_reques
 from assay.feedback.judges.judge_page import judge_page
 from assay.feedback.judges.judge_report import JudgeReport, judge_report
 from assay.feedback.judges.judged import JudgedComparison
+from assay.feedback.judges.judged_files import comparisons_of, without_words
 from assay.feedback.judges.kept import KeptJudge
 from assay.feedback.judges.packs import load_pack
-from assay.feedback.judges.pairs import OUTCOMES, USABLE, PairJudgment
+from assay.feedback.judges.pairs import OUTCOMES, USABLE
 from assay.feedback.judges.questions import Questioner
 from assay.feedback.judges.records import Judge, Question
 from assay.feedback.judges.rows import judged_row
@@ -252,7 +252,7 @@ def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | No
         def rows() -> Iterator[dict[str, Any]]:
             for judged in judged_stream(comparisons(), task, judge):
                 counts.add(judged)
-                records.extend(records_of(judged, votes.popleft()))
+                records.extend(comparisons_of(without_words(judged), votes.popleft()))
                 report("judging", counts.rows, total, 0)
                 row = judged_row(judged, judge.name, provenance, config.inconsistent)
                 if row["preferences"]:
@@ -285,32 +285,6 @@ def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | No
         page=None if config.page is None else str(config.page),
         usage=None if client is None else _usage(client, judge),
     )
-
-
-def records_of(
-    judged: Judged, votes: Mapping[Pair, tuple[float, ...]]
-) -> Iterator[JudgedComparison]:
-    """What a report is made of: a record a pair, without the words."""
-    key = prompt_key(judged.comparison.prompt)
-    texts = [c.response_text for c in judged.comparison.conversations()]
-    wrote = judged.comparison.provenance
-    models = None if wrote is None else [of.get("model") for of in wrote]
-    for place, pair in enumerate(judged.pairs):
-        i, j = pair.pair
-        yield JudgedComparison(
-            item=fingerprint([key, texts[i], texts[j]]).hex(),
-            prompt=key,
-            judgment=_bare(pair),
-            votes=votes.get((i, j), ()),
-            lengths=(len(texts[i]), len(texts[j])),
-            models=None if models is None else (models[i], models[j]),
-            repeats=tuple(_bare(p) for p in judged.repeats[place]) if judged.repeats else (),
-        )
-
-
-def _bare(pair: PairJudgment) -> PairJudgment:
-    """Without rationales, which would be most of the memory."""
-    return replace(pair, answers=tuple(replace(a, detail=None) for a in pair.answers))
 
 
 class _Counts:
