@@ -586,7 +586,7 @@ RepeatedResponses = Literal["drop", "keep"]
 
 @dataclass(frozen=True, kw_only=True)
 class Generate(EndpointSettings):
-    """Write candidate responses to prompts: by local policies, an endpoint's models, or both."""
+    """Write candidate responses to prompts, by local policies or an endpoint's models."""
 
     files: tuple[str, ...] = field(metadata={"positional": True})
     """Rows with prompts: a field prompt, instruction, question or problem, or preferences."""

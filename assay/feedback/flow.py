@@ -79,7 +79,8 @@ def _each(
             yield item, result
     finally:
         if window:
-            for _, future in window:
+            # the last first: what waits must be gone before the end of what runs makes room for it
+            for _, future in reversed(window):
                 future.cancel()
             # they close their connections and note what they spent before anything else happens
             with suppress(TimeoutError):

@@ -384,7 +384,7 @@ def _ultrafeedback(whole: Whole, judgments: Sequence[Said], shaping: Shaping, le
             "id": _id(whole),
             "instruction": prompt_text(whole.prompt),
             "models": [whole.responses[i].model for i in known]
-            if any(r.model for r in whole.responses) else None,
+            if any(whole.responses[i].model for i in known) else None,
             "completions": [
                 _without_none({
                     "model": whole.responses[i].model,

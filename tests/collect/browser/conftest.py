@@ -113,8 +113,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     found.store.close()
 
 
-# of the folder and no longer: while playwright runs, so does its event loop, in this very thread
-@pytest.fixture(scope="package")
+# of a file and no longer: while playwright runs, so does its event loop, in this very thread
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("there is no chromium here")

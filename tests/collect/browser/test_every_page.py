@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from assay.collect.app import ROUTES
-from assay.store import assignment, people, review
+from assay.store import holding, people, review
 from assay.store.ids import new_id
 from assay.store.records import Dimension, NewComparison, NewResponse, Rubric
 from assay.store.webhooks import add_webhook
@@ -105,7 +105,7 @@ class Filled:
                 }  # fmt: skip
                 store.submit(self.mine[who], new_id(), held.comparison_id, answer)
                 last = held.comparison_id
-                store.write(assignment.flag, self.mine[who], last, name(self.text(n), 400))
+                store.write(holding.flag, self.mine[who], last, name(self.text(n), 400))
         assert last
         return last
 

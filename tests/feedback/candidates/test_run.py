@@ -466,7 +466,7 @@ def test_policies_of_one_name_are_told_apart(
     assert names == [["final"], [str(place) for place in places]]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_killed_and_run_again_no_answer_is_paid_twice_and_the_file_is_the_same(
     prompts: Path, server: Any, tmp_path: Path, start_assay: Callable[..., Any]
 ) -> None:
