@@ -3,7 +3,7 @@
 SmolLM2-135M-Instruct and Gemma 3 270M judge pairs of PandaLM (three human votes each) and of
 HH-helpful, by log-probabilities and in both orders, with a report on each. Then thirty prompt
 injections in the response that a judge likes less. Then RLAIF against RLHF: reward models (frozen
-heads) trained on the judges' soft labels, on people's, and on both, measured on other human labels.
+heads) trained on the judges' soft labels and on people's, measured on other human labels.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Settings(Recorded):
     """Comparisons of PandaLM."""
     hh_helpful: int = 150
     """Comparisons of HH-helpful; the reward models are trained on them."""
-    heldout: int = 600
+    heldout: int = 150
     """Pairs of HH-helpful after those, which the reward models are measured on."""
     injected: int = 4
     """Comparisons of PandaLM that get every injection."""
@@ -132,13 +132,7 @@ def rlaif(settings: Settings, folder: Path, path: Path) -> dict[str, Any]:
     human = rows[: settings.hh_helpful]
     sources: dict[str, Sequence[Mapping[str, Any]]] = {"people": human}
     for name in settings.judges:
-        soft = [_pair(row) for _, row in read_rows(folder / f"{name}-hh_helpful.jsonl")]
-        sources[name] = soft
-        sources[f"{name} and people of every second pair"] = [
-            given if i % 2 else label
-            for i, (given, label) in enumerate(zip(human, soft, strict=True))
-        ]
-    sources["people of every second pair"] = human[1::2]
+        sources[name] = [_pair(row) for _, row in read_rows(folder / f"{name}-hh_helpful.jsonl")]
     gaps = {name: _gaps(settings, given, test) for name, given in sources.items()}
     clusters = test.prompt_groups()
     return {
