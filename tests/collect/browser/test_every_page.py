@@ -13,7 +13,13 @@ import pytest
 from assay.collect.app import ROUTES
 from assay.store import holding, people, review
 from assay.store.ids import new_id
-from assay.store.records import Dimension, NewComparison, NewResponse, Rubric
+from assay.store.records import (
+    Dimension,
+    NewComparison,
+    NewResponse,
+    ProjectSettings,
+    Rubric,
+)
 from assay.store.webhooks import add_webhook
 from assay.types import as_messages
 
@@ -248,7 +254,7 @@ def test_no_payload_does_anything_as_a_name(site: Any, desk: Any) -> None:
     admin = site.person("Ada")
     site.store.write(people.change_annotator, admin, {"is_site_admin": True})
     for n, text in enumerate(XSS):
-        project = site.project(name(f"{n} {text}"), [])
+        project = site.store.create_project(name(f"{n} {text}"), ProjectSettings())
         site.store.write(people.set_role, project, admin, "admin")
     mine = desk(admin)
     page = mine.page("/")
