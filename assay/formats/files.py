@@ -101,6 +101,14 @@ def check_writable(path: Path) -> None:
         )
 
 
+def stem_of(path: Path) -> str:
+    """A file's name without the suffixes of rows."""
+    name = path.name
+    for suffix in (".jsonl.gz", ".jsonl", ".parquet"):
+        name = name.removesuffix(suffix)
+    return name
+
+
 def is_same_file(one: Path, other: Path) -> bool:
     """Whether two paths are one file: by name, through links, or by a hard link."""
     if one.resolve() == other.resolve():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from assay.configs import OnBadRow
@@ -130,11 +129,3 @@ def failed_row(found: Candidates, reason: str) -> dict[str, Any]:
         "detail": found.detail,
     }
     return {key: value for key, value in row.items() if value not in (None, {})}
-
-
-def stem_of(path: Path) -> str:
-    """A file's name without the suffixes of rows."""
-    name = path.name
-    for suffix in (".jsonl.gz", ".jsonl", ".parquet"):
-        name = name.removesuffix(suffix)
-    return name

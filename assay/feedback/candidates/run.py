@@ -19,13 +19,20 @@ from assay.feedback.candidates.grid import settings_of
 from assay.feedback.candidates.local import PolicySource
 from assay.feedback.candidates.records import Job, Prompt, Sample, Source, Writing, prompt_digest
 from assay.feedback.candidates.report import Counts, GeneratedFile
-from assay.feedback.candidates.rows import candidates_row, failed_row, read_prompts, stem_of
+from assay.feedback.candidates.rows import candidates_row, failed_row, read_prompts
 from assay.feedback.candidates.sampled import Candidates, Plan, first_jobs, sampled
 from assay.feedback.client import AsyncClient
 from assay.feedback.costs import Budget
 from assay.feedback.endpoints import endpoint_of
 from assay.feedback.estimates import estimate
-from assay.formats.files import check_writable, is_same_file, read_rows, shown_name, write_rows
+from assay.formats.files import (
+    check_writable,
+    is_same_file,
+    read_rows,
+    shown_name,
+    stem_of,
+    write_rows,
+)
 from assay.formats.tally import Tally
 
 

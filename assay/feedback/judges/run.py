@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ from assay.feedback.judges.tasks import (
     judged_stream,
 )
 from assay.formats.comparisons import Pair
-from assay.formats.files import check_writable, is_same_file, read_rows, write_rows
+from assay.formats.files import check_writable, is_same_file, read_rows, stem_of, write_rows
 from assay.formats.tally import Tally
 from assay.types import Comparison
 
@@ -235,7 +235,7 @@ def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | No
         "seed": config.seed,
     }
     counts = _Counts()
-    spare = config.out.with_name(f"{_stem(config.out)}.failed.jsonl")
+    spare = config.out.with_name(f"{stem_of(config.out)}.failed.jsonl")
     lost: list[dict[str, Any]] = []
     records: list[JudgedComparison] = []
     with progress_bars(lambda: _spent(client)) as report:
@@ -402,13 +402,3 @@ def _references(path: Path | None) -> dict[str, str] | None:
             raise DataError(f"{path} row {number}: wanted 'id' and 'reference', a text.")
         found[str(row["id"])] = row["reference"]
     return found
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    for suffix in (".jsonl.gz", ".jsonl", ".parquet"):
-        name = name.removesuffix(suffix)
-    return name
-
-
-JudgeMaker = Callable[[JudgeConfig, ExitStack], tuple[Judge, AsyncClient | None]]
