@@ -19,10 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import Recorded, cores, main, table, write_record
+from common import Recorded, cores, main, table, trained_head, write_record
 
-from assay.configs import RewardTraining
-from assay.data.pairs import PreferencePairs
 from assay.feedback.judges.kept import KeptJudge
 from assay.feedback.judges.local import LocalJudge
 from assay.feedback.judges.packs import load_pack
@@ -31,12 +29,10 @@ from assay.feedback.judges.tasks import ChoiceTask, Judged, judged_stream
 from assay.feedback.verifiers import Rule, verifier_of
 from assay.models.generate import generate
 from assay.models.policy import Policy
-from assay.models.reward_model import RewardModel
 from assay.progress import progress_bars
 from assay.score.scorer import RewardScorer
 from assay.stats import estimate_mean
 from assay.stats.pairs import accuracy, accuracy_difference
-from assay.train.reward import train_reward
 from assay.types import Comparison, Conversation, as_messages
 
 TOPICS = (
@@ -241,13 +237,7 @@ def head(
         for i, given in labels.items()
         for (a, b), p in given.items()
     ]
-    pairs = PreferencePairs.load(rows, deduplicate=False)
-    # the state that is kept is the best on these: a tenth of so few prompts would choose by chance
-    train, own = pairs.split(heldout=0.3, by="prompt", seed=settings.seed)
-    model = RewardModel.from_backbone(settings.backbone)
-    train_reward(
-        model, train, own, RewardTraining(mode="frozen", l2=settings.l2, seed=settings.seed)
-    )
+    model = trained_head(rows, settings.backbone, settings.l2, settings.seed)
     asked: list[Conversation] = [c for i in heldout for c in comparisons[i].conversations()]
     flat = iter(RewardScorer(model).score(asked).reward)
     return {i: np.array([next(flat) for _ in comparisons[i].responses]) for i in heldout}

@@ -17,10 +17,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assay.atomic import write_json
 from assay.errors import AssayError, TrainingError
+
+if TYPE_CHECKING:
+    from assay.models.reward_model import RewardModel
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -154,6 +157,25 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
         for line in lines
     )
+
+
+def trained_head(
+    rows: Sequence[Mapping[str, Any]], backbone: str, l2: float, seed: int
+) -> RewardModel:
+    """A reward model whose head alone is trained on pairs, at its best on three tenths of them.
+
+    The state that is kept is the best on those: a tenth of few prompts would choose by chance.
+    """
+    from assay.configs import RewardTraining
+    from assay.data.pairs import PreferencePairs
+    from assay.models.reward_model import RewardModel
+    from assay.train.reward import train_reward
+
+    pairs = PreferencePairs.load(rows, deduplicate=False)
+    train, own = pairs.split(heldout=0.3, by="prompt", seed=seed)
+    model = RewardModel.from_backbone(backbone)
+    train_reward(model, train, own, RewardTraining(mode="frozen", l2=l2, seed=seed))
+    return model
 
 
 def write_record(name: str, settings: Recorded, results: Mapping[str, Any]) -> Path:

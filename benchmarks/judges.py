@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Recorded, cores, find_data, main, table, write_record
+from common import Recorded, cores, find_data, main, table, trained_head, write_record
 
 from assay.configs import Judge as JudgeConfig
-from assay.configs import RewardTraining
 from assay.data.pairs import PreferencePairs
 from assay.feedback.judges.candidates import read_candidates
 from assay.feedback.judges.injections import injection_report
@@ -32,10 +31,8 @@ from assay.feedback.judges.run import run as judge
 from assay.feedback.judges.tasks import PairTask
 from assay.formats.files import read_rows
 from assay.formats.tally import Tally
-from assay.models.reward_model import RewardModel
 from assay.score.scorer import RewardScorer
 from assay.stats.pairs import accuracy, accuracy_difference
-from assay.train.reward import train_reward
 
 FILES = {"pandalm": "pandalm_test.jsonl.gz", "hh_helpful": "hh_helpful.jsonl.gz"}
 
@@ -159,11 +156,7 @@ def _pair(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _gaps(settings: Settings, rows: Sequence[Mapping[str, Any]], test: PreferencePairs) -> Any:
     """Chosen less rejected on the held-out pairs."""
-    pairs = PreferencePairs.load(rows, deduplicate=False)
-    # the state that is kept is the best on these: a tenth of so few prompts would choose by chance
-    train, own = pairs.split(heldout=0.3, by="prompt", seed=settings.seed)
-    model = RewardModel.from_backbone("smollm2-135m")
-    train_reward(model, train, own, RewardTraining(l2=settings.l2, seed=settings.seed))
+    model = trained_head(rows, "smollm2-135m", settings.l2, settings.seed)
     scorer = RewardScorer(model, truncation="truncate-left")
     flat = scorer.score([c for comparison in test.comparisons for c in comparison.conversations()])
     rewards = flat.reward.reshape(-1, 2)

@@ -75,13 +75,18 @@ class Endpoint(Connection):
         Args:
             cached_tokens: Those of the prompt's that the endpoint had read before.
         """
-        if self.prompt_price is None and self.response_price is None:
+        if not self.has_prices:
             return None
         prompt_price = self.prompt_price or 0
         cached_price = prompt_price if self.cached_price is None else self.cached_price
         cached = min(cached_tokens, prompt_tokens)
         cost = (prompt_tokens - cached) * prompt_price + cached * cached_price
         return (cost + response_tokens * (self.response_price or 0)) / 1e6
+
+    @property
+    def has_prices(self) -> bool:
+        """Whether a cost can be told."""
+        return self.prompt_price is not None or self.response_price is not None
 
     def price_at_most(self, prompt_tokens: int, response_tokens: int) -> float:
         """What so many tokens cost if none or all of the prompt's are at ``cached_price``.

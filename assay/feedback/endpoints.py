@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from assay.configs import EndpointSettings
 from assay.errors import ConfigError
@@ -52,6 +56,15 @@ def client_of(settings: EndpointSettings, cache: Path | None) -> AsyncClient:
     # last, so that settings that cannot work leave no file behind
     client.cache = None if cache is None else ReplyCache(cache)
     return client
+
+
+def usage_of(clients: Sequence[AsyncClient]) -> dict[str, Any]:
+    """What clients of one endpoint took together; ``cost`` is None without prices."""
+    totals: Counter[str] = Counter()
+    for client in clients:
+        totals.update(asdict(client.usage))
+    has_prices = any(client.endpoint.has_prices for client in clients)
+    return {**totals, "cost": totals["cost"] if has_prices else None}
 
 
 def close(client: AsyncClient) -> None:

@@ -35,7 +35,6 @@ def estimate(
     endpoint: Endpoint, requests: Iterable[Request], cache: ReplyCache | None = None
 ) -> Estimate:
     """What requests would take; nothing is sent. Requests that are equal are asked once."""
-    has_prices = endpoint.price(0, 0) is not None
     asked, prompts, cached, cost = 0, 0, 0, 0.0
     responses: int | None = 0
     seen: set[str] = set()
@@ -58,5 +57,9 @@ def estimate(
         responses += tokens.response_at_most
         cost += endpoint.price_at_most(tokens.prompt_at_most, tokens.response_at_most)
     return Estimate(
-        asked, prompts, responses, cost if has_prices and responses is not None else None, cached
+        asked,
+        prompts,
+        responses,
+        cost if endpoint.has_prices and responses is not None else None,
+        cached,
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from assay.atomic import written
-from assay.errors import DataError, TrainingError
+from assay.errors import ConfigError, DataError, TrainingError
 from assay.formats.archives import Limits, opened_gzip
 
 NumberedRow = tuple[int, dict[str, Any]]
@@ -101,12 +101,22 @@ def check_writable(path: Path) -> None:
         )
 
 
-def stem_of(path: Path) -> str:
-    """A file's name without the suffixes of rows."""
+def failed_beside(path: Path) -> Path:
+    """Where rows go that came to nothing: ``NAME.failed.jsonl`` beside ``NAME.jsonl``."""
     name = path.name
-    for suffix in (".jsonl.gz", ".jsonl", ".parquet"):
+    for suffix in WRITTEN_SUFFIXES:
         name = name.removesuffix(suffix)
-    return name
+    return path.with_name(f"{name}.failed.jsonl")
+
+
+def check_not_read(out: Path, files: Iterable[str]) -> None:
+    """Refuse an output that is one of the inputs.
+
+    Raises:
+        ConfigError: If it is.
+    """
+    if any(is_same_file(Path(path), out) for path in files):
+        raise ConfigError(f"{out} is read and to be written; name another output.")
 
 
 def is_same_file(one: Path, other: Path) -> bool:

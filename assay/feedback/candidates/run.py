@@ -23,14 +23,14 @@ from assay.feedback.candidates.rows import candidates_row, failed_row, read_prom
 from assay.feedback.candidates.sampled import Candidates, Plan, first_jobs, sampled
 from assay.feedback.client import AsyncClient
 from assay.feedback.costs import Budget
-from assay.feedback.endpoints import endpoint_of
+from assay.feedback.endpoints import endpoint_of, usage_of
 from assay.feedback.estimates import estimate
 from assay.formats.files import (
+    check_not_read,
     check_writable,
-    is_same_file,
+    failed_beside,
     read_rows,
     shown_name,
-    stem_of,
     write_rows,
 )
 from assay.formats.tally import Tally
@@ -129,9 +129,7 @@ def _check(config: Generate) -> tuple[str, ...]:
         )
     if config.out is not None:
         check_writable(config.out)
-        for path in config.files:
-            if is_same_file(Path(path), config.out):
-                raise ConfigError(f"{config.out} is read and to be written; name another output.")
+        check_not_read(config.out, config.files)
     elif "://" in (config.db or ""):
         raise ConfigError(
             f"{config.db} is no file beside which the responses could be kept until all are there; "
@@ -260,9 +258,10 @@ def _run(
         written, store = _written(config, rows())
     spare = None
     if lost and config.out is not None:
-        spare = config.out.with_name(f"{stem_of(config.out)}.failed.jsonl")
+        spare = failed_beside(config.out)
         write_rows(spare, lost)
     seconds = time.monotonic() - began
+    clients = [source.client for source in sources if isinstance(source, EndpointSource)]
     return GeneratedFile(
         output=None if config.out is None else str(config.out),
         failed=None if spare is None else str(spare),
@@ -290,7 +289,7 @@ def _run(
         response_tokens=counts.response_tokens,
         seconds=seconds,
         tokens_per_second=counts.response_tokens / seconds if counts.response_tokens else None,
-        usage=_usage([s.client for s in sources if isinstance(s, EndpointSource)]),
+        usage=usage_of(clients) if clients else None,
         left_out=dict(tally.dropped) | dict(Counter(row["reason"] for row in lost)),
     )
 
@@ -331,18 +330,6 @@ def _stored(config: Generate, rows: Iterator[dict[str, Any]]) -> tuple[int, str]
     said = into_store(config, compared(), ", ".join(map(shown_name, config.files)))
     alone = f"; {single:,} prompts with a single response were not taken in" if single else ""
     return count, f"{said}{alone}"
-
-
-def _usage(clients: Sequence[AsyncClient]) -> dict[str, Any] | None:
-    """What all models of the endpoint took together."""
-    if not clients:
-        return None
-    totals: Counter[str] = Counter()
-    for client in clients:
-        for name, value in asdict(client.usage).items():
-            totals[name] += value
-    priced = clients[0].endpoint.price(0, 0) is not None
-    return {**totals, "cost": totals["cost"] if priced else None}
 
 
 class _Named:

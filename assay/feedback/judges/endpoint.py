@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from assay.errors import ConfigError
+from assay.feedback import loops
 from assay.feedback.client import AsyncClient
 from assay.feedback.estimates import Request
 from assay.feedback.flow import each
@@ -129,7 +130,7 @@ class EndpointJudge:
             EndpointError: If it does not answer at all.
         """
         if self._abilities is None:
-            (_, self._abilities), *_ = list(each([None], lambda _: self._probe(), 1))
+            self._abilities = loops.run(self._probe())
         return self._abilities
 
     def read(self, questions: Iterable[Question]) -> Iterator[Answer]:

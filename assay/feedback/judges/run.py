@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from assay.configs import Judge as JudgeConfig
 from assay.errors import ConfigError, DataError, TrainingError
 from assay.feedback.client import AsyncClient
-from assay.feedback.endpoints import client_of, close, endpoint_of
+from assay.feedback.endpoints import client_of, close, endpoint_of, usage_of
 from assay.feedback.estimates import estimate
 from assay.feedback.judges.candidates import read_candidates
 from assay.feedback.judges.endpoint import Asking, EndpointJudge, planned_requests
@@ -36,7 +36,13 @@ from assay.feedback.judges.tasks import (
     judged_stream,
 )
 from assay.formats.comparisons import Pair
-from assay.formats.files import check_writable, is_same_file, read_rows, stem_of, write_rows
+from assay.formats.files import (
+    check_not_read,
+    check_writable,
+    failed_beside,
+    read_rows,
+    write_rows,
+)
 from assay.formats.tally import Tally
 from assay.types import Comparison
 
@@ -133,12 +139,15 @@ def run(config: JudgeConfig) -> Any:
     """
     _check(config)
     if config.task in ("step", "first-error"):
-        from assay.feedback.judges.steps import run_steps
+        from assay.feedback.judges.steps import run_steps, steps_asked
 
-        return run_steps(config, _judge)
+        references = _references(config.references)
+        if config.dry_run:
+            return _planned(config, steps_asked(config, references))
+        return run_steps(config, references, _judge)
     task = task_of(config)
     if config.dry_run:
-        return _planned(config, task)
+        return _planned(config, _asked(config, task))
     with ExitStack() as stack:
         judge, client = _judge(config, stack)
         return _run(config, task, judge, client)
@@ -181,9 +190,7 @@ def _check(config: JudgeConfig) -> None:
             "Responses are judged by --judge NAME or by --endpoint URL with --endpoint-model "
             "NAME; give one of the two."
         )
-    for path in config.files:
-        if is_same_file(Path(path), config.out):
-            raise ConfigError(f"{config.out} is read and to be written; name another output.")
+    check_not_read(config.out, config.files)
 
 
 def _asking(config: JudgeConfig) -> Asking:
@@ -235,7 +242,7 @@ def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | No
         "seed": config.seed,
     }
     counts = _Counts()
-    spare = config.out.with_name(f"{stem_of(config.out)}.failed.jsonl")
+    spare = failed_beside(config.out)
     lost: list[dict[str, Any]] = []
     records: list[JudgedComparison] = []
     with progress_bars(lambda: _spent(client)) as report:
@@ -333,44 +340,33 @@ class _Counts:
 
 
 def _usage(client: AsyncClient, judge: Judge) -> dict[str, Any]:
-    usage = client.usage
     models = judge.models if isinstance(judge, EndpointJudge) else {}
-    priced = client.endpoint.price(0, 0) is not None
-    return {
-        "requests": usage.requests,
-        "retries": usage.retries,
-        "failed": usage.failed,
-        "cached": usage.cached,
-        "prompt_tokens": usage.prompt_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "response_tokens": usage.response_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "uncounted": usage.uncounted,
-        "cost": usage.cost if priced else None,
-        "models": dict(models),
-    }
+    return {**usage_of([client]), "models": dict(models)}
 
 
-def _planned(config: JudgeConfig, task: Task) -> Planned:
-    """Questions counted, and what an endpoint would take for them at most."""
-    tally = Tally()
+def _asked(config: JudgeConfig, task: Task) -> Iterator[list[Question]]:
+    """The questions of each row."""
+    for candidate in read_candidates(
+        config.files, Tally(), on_bad_row=config.on_bad_row, limit=config.limit
+    ):
+        yield task.questions(candidate.comparison)
+
+
+def _planned(config: JudgeConfig, asked: Iterable[list[Question]]) -> Planned:
+    """Questions of each row counted, and what an endpoint would take for them at most."""
     rows = questions = 0
 
-    def asked() -> Iterator[Question]:
+    def counted() -> Iterator[Question]:
         nonlocal rows, questions
-        for candidate in read_candidates(
-            config.files, tally, on_bad_row=config.on_bad_row, limit=config.limit
-        ):
+        for own in asked:
             rows += 1
-            for question in task.questions(candidate.comparison):
-                questions += 1
-                yield question
+            questions += len(own)
+            yield from own
 
     if config.endpoint is None:
-        for _ in asked():
-            pass
+        deque(counted(), maxlen=0)
         return Planned(rows, questions, None)
-    found = estimate(endpoint_of(config), planned_requests(asked(), _asking(config)))
+    found = estimate(endpoint_of(config), planned_requests(counted(), _asking(config)))
     return Planned(rows, questions, asdict(found))
 
 
@@ -388,7 +384,7 @@ def _ignored(_number: int, _error: DataError) -> None:
 
 def _spent(client: AsyncClient | None) -> str:
     """What it has cost so far, for the progress bar."""
-    if client is None or client.endpoint.price(0, 0) is None:
+    if client is None or not client.endpoint.has_prices:
         return ""
     return f"{client.usage.cost:.4f} spent"
 

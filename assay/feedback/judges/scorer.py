@@ -8,6 +8,7 @@ import numpy as np
 
 from assay.feedback.judges.questions import Questioner
 from assay.feedback.judges.records import Judge, Question
+from assay.feedback.judges.steps import step_questions
 from assay.feedback.judges.tasks import rating_of
 from assay.types import Conversation, Scores, Solution, StepScores
 
@@ -65,5 +66,4 @@ class JudgeStepScorer:
 
     def _questions(self, solutions: Sequence[Solution]) -> Iterator[Question]:
         for solution in solutions:
-            for end in range(1, len(solution.steps) + 1):
-                yield self.questioner.step(solution.prompt, solution.steps[:end])
+            yield from step_questions(solution, self.questioner, "step")

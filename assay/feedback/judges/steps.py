@@ -49,8 +49,24 @@ class JudgedSolutions:
         )
 
 
+def steps_asked(
+    config: JudgeConfig, references: Mapping[str, str] | None
+) -> Iterator[list[Question]]:
+    """The questions of each solution of the files."""
+    questioner = Questioner(load_pack(config.pack), config.seed)
+    for solution in _solutions(config):
+        reference = (references or {}).get(solution.id or "")
+        yield list(step_questions(solution, questioner, config.task, reference))
+
+
+def _solutions(config: JudgeConfig) -> Solutions:
+    return Solutions.load(config.files, on_bad_row=config.on_bad_row, limit=config.limit)
+
+
 def run_steps(
-    config: JudgeConfig, judge_of: Callable[[JudgeConfig, ExitStack], tuple[Judge, Any]]
+    config: JudgeConfig,
+    references: Mapping[str, str] | None,
+    judge_of: Callable[[JudgeConfig, ExitStack], tuple[Judge, Any]],
 ) -> JudgedSolutions:
     """Solutions with labels by a judge, written whole or not at all.
 
@@ -59,10 +75,9 @@ def run_steps(
     """
     from assay.progress import progress_bars
 
-    solutions = Solutions.load(config.files, on_bad_row=config.on_bad_row, limit=config.limit)
+    solutions = _solutions(config)
     pack = load_pack(config.pack)
-    questioner = Questioner(pack, config.seed)
-    asked = [q for s in solutions for q in step_questions(s, questioner, config.task)]
+    asked = [question for own in steps_asked(config, references) for question in own]
     answers: list[Answer] = []
     with ExitStack() as stack, progress_bars() as report:
         judge, _ = judge_of(config, stack)
@@ -97,13 +112,15 @@ def run_steps(
     )
 
 
-def step_questions(solution: Solution, questioner: Questioner, task: str) -> Iterator[Question]:
+def step_questions(
+    solution: Solution, questioner: Questioner, task: str, reference: str | None = None
+) -> Iterator[Question]:
     """A question for each step, or one for the whole."""
     if task == "first-error":
-        yield questioner.first_error(solution.prompt, solution.steps)
+        yield questioner.first_error(solution.prompt, solution.steps, reference=reference)
         return
     for end in range(1, len(solution.steps) + 1):
-        yield questioner.step(solution.prompt, solution.steps[:end])
+        yield questioner.step(solution.prompt, solution.steps[:end], reference=reference)
 
 
 def labelled_solutions(

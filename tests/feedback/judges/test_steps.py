@@ -85,3 +85,26 @@ def test_too_few_answers_write_nothing(tmp_path: Path, capsys: Any) -> None:
         capsys.readouterr().err
     )
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("task", "questions"), [("step", 3), ("first-error", 2)])
+def test_a_dry_run_asks_nothing_of_steps_either(
+    tmp_path: Path, capsys: Any, task: str, questions: int
+) -> None:
+    data, out = tmp_path / "s.jsonl", tmp_path / "judged.jsonl"
+    rows = [{"prompt": "?", "steps": ["a", "b"]}, {"prompt": "!", "steps": ["c"]}]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with fake_endpoint() as endpoint:
+        flags = ["--endpoint", endpoint.url, "--endpoint-model", "m", "--task", task]
+        flags += ["--dry-run", "--json"]
+        assert main(["judge", str(data), "--out", str(out), *flags]) == 0
+        assert sum(endpoint.asked.values()) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["rows"], plan["questions"]) == (2, questions)
+    assert not list(tmp_path.glob("judged*"))
+
+
+def test_a_reference_goes_into_every_question_about_steps() -> None:
+    for task in ("step", "first-error"):
+        asked = list(step_questions(SOLUTION, ASK, task, "it is six"))
+        assert all("it is six" in q.messages[-1].content for q in asked)
