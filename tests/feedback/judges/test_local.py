@@ -12,7 +12,7 @@ from policies import tiny_policy
 
 from assay.feedback.judges.kept import KeptJudge
 from assay.feedback.judges.local import LocalJudge, without_system
-from assay.feedback.judges.records import Question
+from assay.feedback.judges.records import Answer, Question, failed
 from assay.types import Message, as_messages
 
 NAMES = ("llama", "gemma2", "gpt2", "qwen2", "gpt_neox")
@@ -112,3 +112,19 @@ def test_what_was_answered_is_not_computed_again(judge: LocalJudge, tmp_path: Pa
     warmer = Counting(judge.policy, temperature=2.0)
     list(KeptJudge(warmer, tmp_path / "answers.sqlite").read(questions()[:1]))
     assert len(asked) == len(questions()) + 1
+
+
+def test_what_failed_is_asked_again(tmp_path: Path) -> None:
+    class Refusing:
+        name, identity, asked = "m", {"judge": "m"}, 0
+
+        def read(self, questions: Any) -> Any:
+            for _ in questions:
+                self.asked += 1
+                yield failed("refused", "no") if self.asked == 1 else answered
+
+    answered = Answer("answered", (1.0, 0.0), "text")
+    judge = Refusing()
+    said = [list(KeptJudge(judge, tmp_path / "a.sqlite").read(questions()[:1])) for _ in range(3)]
+    assert [answers[0].said for answers in said] == ["refused", "answered", "answered"]
+    assert judge.asked == 2

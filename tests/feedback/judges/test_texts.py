@@ -36,7 +36,8 @@ def test_an_option_is_read(text, option):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "   ", "Both are fine.", "[[A]] or [[B]]", "Verdict: A. Verdict: B", "D", "[[D]]",
+    ["", "   ", "Both are fine.", "[[A]] or [[B]]",
+        "[[A]] or [[B]]\nVerdict: A", "Verdict: A. Verdict: B", "D", "[[D]]",
      '{"verdict": "neither"}', "{", '{"rationale": "cut of', "A and B"],
 )  # fmt: skip
 def test_what_names_no_option_or_several_is_unparsable(text):
