@@ -8,7 +8,7 @@ padded forward reads K·(ρ·r + r), so linear layers alone would gain S_K = K(�
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ class Settings(Recorded):
     """Comparisons in one forward pass."""
     repeats: int = 3
     """Timed runs of each engine."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 times both engines under autocast; that they agree is shown in fp32 first."""
     threads: int = cores()
     """CPU threads. Default: all cores."""
 
@@ -68,7 +70,15 @@ def run(settings: Settings) -> None:
     print(
         table(["K", "ρ", "S_K", "scoring", "forward and backward", "largest difference (sd)"], rows)
     )
-    write_record("engine_gain", settings, {"shapes": shapes})
+    device = model.network.device.type
+    name = "engine_gain" if device == "cpu" else f"engine_gain_{device}_{settings.precision}"
+    found = {"device": device_name(model.network.device), "shapes": shapes}
+    write_record(name, settings, found if device != "cpu" else {"shapes": shapes})
+
+
+def device_name(device: torch.device) -> str:
+    """What computes."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
 def predicted_gain(responses: int, ratio: float) -> float:
@@ -107,18 +117,27 @@ def measure(model: RewardModel, settings: Settings, responses: int, ratio: float
     """
     packed = synthetic(model, settings, responses, ratio)
 
-    def score() -> torch.Tensor:
+    device = model.network.device.type
+    half = torch.autocast(device, torch.bfloat16, enabled=settings.precision == "bf16")
+
+    def exact() -> torch.Tensor:
         with torch.inference_mode():
             rewards: torch.Tensor = model(packed)
         return rewards
 
+    def score() -> torch.Tensor:
+        with half:
+            return exact()
+
     def train() -> torch.Tensor:
-        rewards: torch.Tensor = model(packed)
+        with half:
+            rewards: torch.Tensor = model(packed)
         (rewards[::2].sum() - rewards[1::2].sum()).backward()
         model.zero_grad(set_to_none=True)
         return rewards.detach()
 
-    scoring, rewards = timed(model, score, settings.repeats)
+    _, rewards = timed(model, exact, 0)
+    scoring, _ = timed(model, score, settings.repeats)
     training, _ = timed(model, train, settings.repeats)
     spread_of_rewards = float(rewards["padded"].std())
     difference = float((rewards["tree"] - rewards["padded"]).abs().max()) / spread_of_rewards
@@ -150,6 +169,8 @@ def timed(
             model.set_engine(engine)
             started = time.perf_counter()
             rewards[engine] = work()
+            if model.network.device.type == "cuda":
+                torch.cuda.synchronize()
             if repeat:
                 seconds[engine].append(time.perf_counter() - started)
     return seconds, rewards

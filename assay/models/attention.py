@@ -1,13 +1,13 @@
 """Attention over packed trees, plugged into transformers by name, no model code touched.
 
 Each token attends to the earlier tokens of its own node and to those of the nodes above it, never
-to another branch or tree. On CPU this is one ``scaled_dot_product_attention`` per node; on CUDA
-the same layout becomes a FlexAttention block mask (that path has not been run on a GPU; its mask is
-tested on CPU). Knows nothing of rewards.
+to another branch or tree. This is one ``scaled_dot_product_attention`` per node, or, on CUDA, the
+same layout as the block mask of one FlexAttention kernel. Knows nothing of rewards.
 
 Letters: T tokens of the row · H query heads · G key-value heads · D head width.
 """
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,9 @@ from assay.data.trees import PackedTrees, Span, chain
 from assay.errors import AssayError
 
 ENGINE = "assay_tree"
+
+LEAST_WIDTH = 16
+"""Width of a head under which FlexAttention's kernels refuse."""
 
 
 class EngineError(AssayError, RuntimeError):
@@ -69,7 +72,9 @@ class TreeLayout:
         """Each token's node and position, ``(T,)``."""
         lengths = torch.tensor([span.length for span in self.spans])
         node = torch.repeat_interleave(torch.arange(len(self.spans)), lengths)
-        position = torch.cat([torch.arange(s.position, s.position + s.length) for s in self.spans])
+        position = torch.cat(
+            [torch.arange(s.position, s.position + s.length, dtype=torch.int32) for s in self.spans]
+        )
         return node.to(device), position.to(device)
 
     def mask_mod(self, device: torch.device, window: int | None) -> Any:
@@ -77,14 +82,33 @@ class TreeLayout:
         node, position = self.token_tables(device)
         above = self.above(device)
 
-        def allowed(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            if not self.causal:
-                return node[query] == node[key]
-            distance = position[query] - position[key]
-            seen = above[node[query], node[key]] & (distance >= 0)
-            return seen if window is None else seen & (distance < window)
+        # lambdas: FlexAttention counts a function's arguments, and a decorator would hide them
+        if not self.causal:
+            return lambda _batch, _head, q, k: node[q] == node[k]
+        if window is None:
+            return lambda _batch, _head, q, k: (
+                above[node[q], node[k]] & (position[k] <= position[q])
+            )
+        return lambda _batch, _head, q, k: (
+            above[node[q], node[k]]
+            & (position[k] <= position[q])
+            & (position[q] - position[k] < window)
+        )
 
-        return allowed
+    def block_mask(self, device: torch.device, window: int | None) -> Any:
+        """FlexAttention's ``BlockMask`` of the same rule; made once a row, not once a layer.
+
+        Takes about 6 bytes × T² while it is made.
+        """
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        name = ("blocks", window, device)
+        if name not in self._cache:
+            length = sum(span.length for span in self.spans)
+            self._cache[name] = create_block_mask(
+                self.mask_mod(device, window), None, None, length, length, device=str(device)
+            )
+        return self._cache[name]
 
 
 def tree_attention(
@@ -128,7 +152,7 @@ def tree_attention(
             "The tree engine has no attention dropout; a reward model is trained without dropout."
         )
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    if query.device.type != "cpu":
+    if query.device.type == "cuda" and query.shape[-1] >= LEAST_WIDTH:
         return _flex(tree, query, key, value, scale, sliding_window, softcap), None
     sizes = [span.length for span in tree.spans]
     # split, not slices: a split's gradient is one concatenation, that of each slice a row of zeros
@@ -184,43 +208,42 @@ def _attend(
     )
 
 
-def _flex(  # pragma: no cover - needs a GPU; not run
+def _flex(
     tree: TreeLayout,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    query: Float[Tensor, "1 H T D"],
+    key: Float[Tensor, "1 G T D"],
+    value: Float[Tensor, "1 G T D"],
     scale: float,
     window: int | None,
     softcap: float | None,
-) -> Tensor:
-    """The same attention as one FlexAttention call. NOT RUN: for CUDA, no GPU was at hand."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
-    name = ("flex", window, query.device)
-    if name not in tree._cache:
-        tokens = query.shape[2]
-        tree._cache[name] = create_block_mask(
-            tree.mask_mod(query.device, window),
-            None,
-            None,
-            tokens,
-            tokens,
-            device=str(query.device),
-        )
-
-    def cap(score: Tensor, *_: Tensor) -> Tensor:
-        return torch.tanh(score / softcap) * softcap if softcap is not None else score
-
-    out = torch.compile(flex_attention)(
+) -> Float[Tensor, "1 T H D"]:
+    """The same attention as one FlexAttention call."""
+    if torch.is_autocast_enabled(query.device.type):  # FlexAttention is not on autocast's list
+        half = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(half), key.to(half), value.to(half)
+    out = _flex_attention()(
         query,
         key,
         value,
-        score_mod=cap if softcap is not None else None,
-        block_mask=tree._cache[name],
+        score_mod=None if softcap is None else _capped(softcap),
+        block_mask=tree.block_mask(query.device, window),
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return out.transpose(1, 2).contiguous()
+
+
+def _capped(softcap: float) -> Any:
+    """A FlexAttention ``score_mod``: scores held within ± softcap, as Gemma 2 does."""
+    return lambda score, _batch, _head, _query, _key: torch.tanh(score / softcap) * softcap
+
+
+@functools.cache
+def _flex_attention() -> Any:
+    """FlexAttention, compiled once for rows of every length."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)  # pragma: no cover - CUDA
 
 
 def register() -> None:

@@ -266,6 +266,7 @@ def _probe_key(model: BackboneModel) -> str:
         torch.__version__,
         transformers.__version__,
         model.contract.pooling,
+        model.network.device.type,
         (SHAPES, STEPS, ROUNDING),
         config,
     ]

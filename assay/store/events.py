@@ -69,7 +69,7 @@ def record_event(
     Other writers of PostgreSQL wait at the head of the chain until the commit, so do this last.
 
     Args:
-        detail: Texts, whole numbers and truth values, and lists and objects of them.
+        detail: Texts, finite numbers and truth values, and lists and objects of them.
 
     Returns:
         The entry's number.
@@ -78,7 +78,7 @@ def record_event(
     if head is None:
         raise StoreError("The head of the record of events is gone; restore it from a backup.")
     seq, at = head.seq + 1, now_ms()
-    said = json.loads(json.dumps(dict(detail or {}), default=str))  # as it will be read
+    said = json.loads(json.dumps(dict(detail or {}), default=str), parse_float=_as_read)
     fields = (seq, at, actor_id, project_id, action, subject, said)
     digest = _digest(head.digest, fields)
     connection.execute(_ENTRY, {
@@ -89,6 +89,12 @@ def record_event(
     if project_id is not None:
         _note_webhooks(connection, project_id, action, seq, at)
     return int(seq)
+
+
+def _as_read(number: str) -> int | float:
+    """A number as PostgreSQL gives it back: no -0.0, and large ones without a point."""
+    value = float(number)
+    return int(value) if abs(value) >= 1e16 else value + 0.0
 
 
 def _digest(previous: str, fields: tuple[Any, ...]) -> str:

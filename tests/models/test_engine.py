@@ -12,6 +12,7 @@ from tiny import random_pack, tiny_reward_model
 
 from assay.data.contract import Tokens
 from assay.data.trees import build_tree, pack
+from assay.models import attention
 from assay.models.attention import EngineError, TreeLayout, tree_attention
 from assay.models.probe import compare_engines, probe
 from assay.models.reward_model import RewardModel
@@ -109,11 +110,18 @@ def test_sliding_window_counts_positions_not_packed_indexes() -> None:
 
 
 @settings(max_examples=25)
-@given(shapes=tree_shapes, window=st.sampled_from([None, 3, 8]), causal=st.booleans())
-def test_flex_mask_is_the_rule_of_the_segments(
-    shapes: list[tuple[int, list[int]]], window: int | None, causal: bool
+@given(
+    shapes=tree_shapes,
+    window=st.sampled_from([None, 3, 8]),
+    causal=st.booleans(),
+    softcap=st.sampled_from([None, 0.5]),
+)
+def test_flex_attention_is_that_of_the_segments(
+    shapes: list[tuple[int, list[int]]], window: int | None, causal: bool, softcap: float | None
 ) -> None:
-    """The CUDA path's mask, applied densely on CPU, gives the attention of the CPU's segments."""
+    """CUDA's one call, as FlexAttention works it out without a kernel, against one call a node."""
+    from torch.nn.attention.flex_attention import flex_attention
+
     if not causal:
         window = None
     packed = random_pack(shapes, 0, share=causal)
@@ -126,16 +134,13 @@ def test_flex_mask_is_the_rule_of_the_segments(
         torch.randn(1, 2, length, 8),
     )
     out, _ = tree_attention(
-        torch.nn.Module(), query, key, value, None, tree=layout, sliding_window=window
-    )
-    index = torch.arange(length)
-    allowed = layout.mask_mod(torch.device("cpu"), window)(
-        index, index, index[:, None], index[None, :]
-    )
-    dense = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=allowed, enable_gqa=True
-    )
-    torch.testing.assert_close(out, dense.transpose(1, 2), rtol=1e-4, atol=1e-5)
+        torch.nn.Module(), query, key, value, None,
+        tree=layout, sliding_window=window, softcap=softcap,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "_flex_attention", lambda: flex_attention)
+        flex = attention._flex(layout, query, key, value, 8**-0.5, window, softcap)
+    torch.testing.assert_close(out, flex, rtol=1e-4, atol=1e-5)
 
 
 def test_missing_layout_and_masks_are_refused() -> None:

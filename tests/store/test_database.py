@@ -23,9 +23,10 @@ from assay.errors import (
     StoreUnavailableError,
 )
 from assay.store import database as databases
-from assay.store import desk, drafts, holding
+from assay.store import changing, desk, drafts, holding
 from assay.store import tables as t
 from assay.store.database import Database, database_url
+from assay.store.events import record_event
 from assay.store.people import add_annotator, annotators
 from assay.store.store import PreferenceStore
 
@@ -313,6 +314,19 @@ def test_postgresql_keeps_every_rule_under_threads(server: Server) -> None:
         assert max(row.filled for row in rows) <= 3
         assert len({(row.comparison_id, row.annotator_id) for row in standing}) == len(standing)
         assert sum(row.filled for row in rows) == sum(not row.surplus for row in standing) == 60
+        assert store.problems() == []
+
+
+@pytest.mark.medium
+def test_the_record_of_events_reads_what_it_sealed(server: Server) -> None:
+    """PostgreSQL's JSON has no -0.0, and writes large numbers out."""
+    numbers = (-0.0, 0.1, 5e-324, 1e-7, 1e15, 1e16, -1e17, 1.5e300, 2**70, 3.0, -2.5)
+    with PreferenceStore.open(server.url) as store:
+        site = fill_site(store, 1, 1)
+        for number in numbers:
+            store.write(record_event, "odd", detail={"a": number, "b": [{"c": number}]})
+        store.write(record_event, "odd", detail={"z": "\u00e9\U0001f600", "a": None, "b": True})
+        store.write(changing.set_place, site.project, site.ids()[0], -0.0)
         assert store.problems() == []
 
 
