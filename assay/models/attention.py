@@ -221,7 +221,7 @@ def _flex(
     if torch.is_autocast_enabled(query.device.type):  # FlexAttention is not on autocast's list
         half = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(half), key.to(half), value.to(half)
-    out = _flex_attention()(
+    out: Tensor = _flex_attention()(
         query,
         key,
         value,

@@ -22,8 +22,8 @@ from assay.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from assay.store import database as databases
 from assay.store import changing, desk, drafts, holding
+from assay.store import database as databases
 from assay.store import tables as t
 from assay.store.database import Database, database_url
 from assay.store.events import record_event
