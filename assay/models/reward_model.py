@@ -147,6 +147,7 @@ class RewardModel(BackboneModel):
     def reward_of(self, features: Float[Tensor, "R D"]) -> Float[Tensor, "R"]:
         """The head's output on pooled features, in float32 whatever the backbone's precision."""
         head = self._callable_head()
+        features = features.to(self.network.device)
         with torch.autocast(features.device.type, enabled=False):
             rewards: Tensor = head(features.float()).squeeze(-1).float()
         return rewards

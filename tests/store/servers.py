@@ -34,7 +34,8 @@ class Server:
 
     def start(self) -> None:
         options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
-        self.run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
+        # a busy machine recovers slowly, and pg_ctl waits a minute unless told
+        self.run("pg_ctl", "-D", "data", "-w", "-t", "600", "-l", "log", "-o", options, "start")
 
     def stop(self, mode: str = "immediate") -> None:
         self.run("pg_ctl", "-D", "data", "-w", "-m", mode, "stop")
