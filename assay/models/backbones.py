@@ -434,5 +434,5 @@ def set_checkpointing(network: Any, on: bool) -> None:
 
 
 def default_device() -> torch.device:
-    """The GPU where there is one (that path has not been run), else the CPU."""
+    """The GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
