@@ -24,8 +24,8 @@ from assay.feedback.judges.panel import (
     fitted_weights,
     for_people,
     panel_of,
-    queue_for_people,
 )
+from assay.feedback.judges.panel_queue import queue_for_people
 from assay.store.incoming import new_comparisons
 from assay.types import as_messages
 
