@@ -866,12 +866,14 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Compare evaluations of one suite: paired differences, p-values, items that flipped."""
+    """Compare evaluations of one suite, or judges: paired differences, items that flipped."""
 
     directories: tuple[Path, ...] = field(metadata={"positional": True})
-    """Evaluation directories; each is compared with the first."""
+    """Evaluation directories, or files that assay judge or assay panel wrote; each is compared with
+    the first."""
     out: Path | None = None
-    """Directory for compare.json, flips.jsonl and leaderboard.html."""
+    """Directory for compare.json, flips.jsonl and leaderboard.html; of judges for compare.json and
+    judges.html."""
     seed: int = 0
     """Seeds the bootstrap."""
     json: bool = False

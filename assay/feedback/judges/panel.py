@@ -26,6 +26,10 @@ Pooling = Literal["probabilities", "log-odds"]
 PanelOutcome = Literal["verdict", "tie", "split", "no-quorum"]
 """A ``tie`` was said to be one by every member; a ``split`` panel is even without that; a panel
 with ``no-quorum`` has too few members that said anything: that is a failure, and no tie."""
+AS_JUDGMENT: Mapping[PanelOutcome, Outcome] = {
+    "verdict": "verdict", "tie": "tie", "split": "inconsistent", "no-quorum": "not-asked",
+}  # fmt: skip
+"""What a panel's outcome is among a judge's."""
 LARGEST = 6.0
 """Log-odds a single member has at most in a pool of log-odds: a certain one would decide alone."""
 
@@ -101,6 +105,13 @@ class PanelJudgment:
         if self.outcome != "verdict" or self.probability is None:
             return None
         return self.pair[0] if self.probability > 0.5 else self.pair[1]
+
+
+def as_judgment(
+    pair: tuple[int, int], outcome: PanelOutcome, probability: float | None
+) -> PairJudgment:
+    """What a panel holds of a pair as one judge's judgment: no order was shown to it."""
+    return PairJudgment(pair, AS_JUDGMENT[outcome], probability, None, (), ())
 
 
 def panel_of(judgments: Mapping[str, PairJudgment], panel: Panel) -> PanelJudgment:

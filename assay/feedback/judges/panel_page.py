@@ -42,10 +42,20 @@ def _head(record: Record) -> str:
 
 
 def _people(record: Record) -> str:
-    figures = [("panel", record["agreement"])]
-    figures += [(name, member["agreement"]) for name, member in record["members"].items()]
+    figures = {"panel": record["agreement"]}
+    figures |= {name: member["agreement"] for name, member in record["members"].items()}
+    told = (
+        f"{record['learnt_from']:,} comparisons are of prompts that the weights were learnt from; "
+        "the panel's figures are without them. "
+        if record["learnt_from"]
+        else ""
+    )
+    return _agreement(figures, told)
+
+
+def _agreement(figures: Mapping[str, Record], told: str = "") -> str:
     marks = []
-    for name, block in figures:
+    for name, block in figures.items():
         figure = _accuracy(block)
         if figure["value"] is not None:
             mark = Mark(figure["value"], figure["low"], figure["high"], "model")
@@ -55,17 +65,11 @@ def _people(record: Record) -> str:
         drawn = rows_chart("Agreement with people", marks, 0.0, 1.0, "share that agrees", 0.5)
         chart = f'<figure><div class="box">{drawn}</div></figure>'
     rows = []
-    for name, block in figures:
+    for name, block in figures.items():
         kappa = block.get("kappa", block)
         figure = _accuracy(block)
         why = figure.get("why", "")
         rows.append([name, shown(figure), shown(kappa), f"{figure['n']:,}", why])
-    told = (
-        f"{record['learnt_from']:,} comparisons are of prompts that the weights were learnt from; "
-        "the panel's figures are without them. "
-        if record["learnt_from"]
-        else ""
-    )
     return f"<h2>Agreement with people</h2><p>{told}Ties count ½.</p>{chart}" + table(
         "95 % intervals over prompts.",
         ["", "accuracy", "Cohen's kappa", "n", "why there is none"],
@@ -78,15 +82,12 @@ def _people(record: Record) -> str:
 def _members(record: Record) -> str:
     rows = []
     for name, member in record["members"].items():
-        position = member["position"]
-        bias = position.get("prefers_first", position)
         rows.append(
             [
                 name,
                 f"{record['weights'][name]:.3f}",
                 shown(member["coverage"]),
-                shown(position.get("consistent", position)),
-                shown(bias),
+                *_positions(member),
                 f"{member['comparisons']:,}",
                 f"{member['spent']['cost']:.4f}",
             ]
@@ -98,11 +99,65 @@ def _members(record: Record) -> str:
     )
 
 
-def _differences(record: Record) -> str:
-    against = [
-        [f"panel less {name}", _signed(found), _n(found), found.get("why", "")]
-        for name, found in record["against"].items()
+def judges_page(record: Record) -> str:
+    """The page of judges compared by their files.
+
+    Args:
+        record: What :meth:`JudgesCompared.to_dict` gives.
+    """
+    judges = record["judges"]
+    first = next(iter(judges))
+    rows = [
+        [name, shown(judge["coverage"]), *_positions(judge), f"{judge['comparisons']:,}"]
+        for name, judge in judges.items()
     ]
+    apart = [
+        [f"{first} and {name}", shown(found.get("same_side")), shown(found.get("apart")),
+         f"{found.get('shared', 0):,}"]
+        for name, found in record["comparisons"].items()
+    ]  # fmt: skip
+    body = (
+        "<h1>Which judge is better?</h1>"
+        + _agreement({name: judge["agreement"] for name, judge in judges.items()})
+        + "<h2>Differences</h2>"
+        + _less(first, record["comparisons"])
+        + table(SIDES, ["", "same side", "apart", "comparisons"], apart)
+        + "<h2>The judges</h2>"
+        + table(
+            "95 % intervals over prompts.",
+            ["", "coverage", "orders agree", "prefers the first", "comparisons"],
+            rows,
+        )
+    )
+    return page("Judges compared", body)
+
+
+SIDES = "How often two take the same side, and how far their probabilities are apart."
+
+
+def _less(first: str, others: Mapping[str, Record]) -> str:
+    rows = [
+        [f"{first} less {name}", _signed(found), _n(found), _why(found)]
+        for name, found in others.items()
+    ]
+    return table(
+        "Difference in accuracy on the comparisons that both judged, paired.",
+        ["", "difference", "n", "why there is none"],
+        rows,
+        words=(3,),
+    )
+
+
+def _positions(judge: Record) -> list[str]:
+    block = judge["position"]
+    return [shown(block.get(name, block)) for name in ("consistent", "prefers_first")]
+
+
+def _why(found: Record) -> str:
+    return str(found.get("why") or found.get("difference", {}).get("why", ""))
+
+
+def _differences(record: Record) -> str:
     between = [
         [" and ".join(found["judges"]), shown(found.get("same_side")), shown(found.get("apart")),
          f"{found.get('shared', 0):,}"]
@@ -110,17 +165,8 @@ def _differences(record: Record) -> str:
     ]  # fmt: skip
     return (
         "<h2>Is it better than its members?</h2>"
-        + table(
-            "Accuracy of the panel less that of a member on the same comparisons, paired.",
-            ["", "difference", "n", "why there is none"],
-            against,
-            words=(3,),
-        )
-        + table(
-            "How often two members take the same side, and how far their probabilities are apart.",
-            ["", "same side", "apart", "comparisons"],
-            between,
-        )
+        + _less("panel", record["against"])
+        + table(SIDES, ["", "same side", "apart", "comparisons"], between)
     )
 
 

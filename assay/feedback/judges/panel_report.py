@@ -19,16 +19,18 @@ from assay.feedback.judges.judge_biases import Position
 from assay.feedback.judges.judge_compare import Compared, compare_judges
 from assay.feedback.judges.judge_report import JudgeReport, judge_report
 from assay.feedback.judges.judged import JudgedComparison, prompts, share_of
-from assay.feedback.judges.pairs import Outcome, PairJudgment
-from assay.feedback.judges.panel import Panel, PanelJudgment, PanelOutcome, PanelWeights
+from assay.feedback.judges.panel import (
+    Panel,
+    PanelJudgment,
+    PanelOutcome,
+    PanelWeights,
+    as_judgment,
+)
 from assay.types import Figure
 
 SCHEMA = 1
 PANEL = "panel"
 """What the panel is called beside its members."""
-_AS_JUDGMENT: Mapping[PanelOutcome, Outcome] = {
-    "verdict": "verdict", "tie": "tie", "split": "inconsistent", "no-quorum": "not-asked",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,7 @@ class PanelReport:
             )
         weights = {member.name: member.weight for member in self.panel.members}
         for name, report in self.members.items():
-            lines.append(
-                f"{name}: weight {weights[name]:.3f}; coverage {report.coverage}; "
-                f"{_with_people(report.agreement)}; {_first(report.position)}"
-            )
+            lines.append(f"{name}: weight {weights[name]:.3f}; {told_of(report)}")
         lines.append(f"{PANEL}: coverage {self.coverage}; {_with_people(self.agreement)}")
         lines += [str(found) for found in self.against.values() if isinstance(found, Compared)]
         lines += [
@@ -181,10 +180,15 @@ def panel_report(
 
 def as_judged(record: JudgedComparison, found: PanelJudgment) -> JudgedComparison:
     """A panel's judgment as one of a judge, of the comparison that a member's record is of."""
-    judgment = PairJudgment(
-        found.pair, _AS_JUDGMENT[found.outcome], found.probability, None, (), ()
-    )
+    judgment = as_judgment(found.pair, found.outcome, found.probability)
     return replace(record, judgment=judgment, repeats=())
+
+
+def told_of(report: JudgeReport) -> str:
+    """The figures of a judge that stand beside others' in one line."""
+    return (
+        f"coverage {report.coverage}; {_with_people(report.agreement)}; {_first(report.position)}"
+    )
 
 
 def _with_people(block: Agreement | Undefined) -> str:
