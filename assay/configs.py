@@ -405,7 +405,7 @@ class Score:
     """Score a file of prompts with responses: rewards are added to every row."""
 
     run: str = field(metadata={"positional": True})
-    """A run directory, a reward-model directory, or a hub name."""
+    """A run directory, a reward-model directory, a hub name, or a .json file of verifiers."""
     input: Path
     """JSON Lines (also .gz) or Parquet rows with prompt and responses, or chosen and rejected; for
     a process model also solutions in steps."""
@@ -728,7 +728,7 @@ class Judge(Judging, EndpointSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class Panel(Judging):
-    """Judge responses by several language models as one; people get what they cannot settle."""
+    """Judge responses by several models as one; people get what they cannot settle."""
 
     files: tuple[str, ...] = field(metadata={"positional": True})
     """Rows with prompt and responses, as assay generate writes them, or preferences of any format,
@@ -813,7 +813,8 @@ class Evaluate:
     """Evaluate a reward model on a suite: figures with intervals, baselines, a report."""
 
     run: str | None = field(default=None, metadata={"positional": True})
-    """A run directory, a reward-model directory, or a hub name; not with scores."""
+    """A run directory, a reward-model directory, a hub name, or a .json file of verifiers; not with
+    scores."""
     suite: str
     """rewardbench, rewardbench-2, rm-bench, judgebench, llmbar, rmb, hh, ppe-correctness; with a
     process model or scores processbench and prmbench; or a file of pairs, of one right response
