@@ -20,7 +20,7 @@ BUSY_SECONDS = 60.0
 """Longest wait for another process that is writing."""
 _APPLICATION = 0x41535259
 """Marks the file as one of ours: ASRY."""
-_COLUMNS = ([], ["key", "value"], ["key", "reply"])
+_COLUMNS: tuple[list[str], ...] = ([], ["key", "value"], ["key", "reply"])
 """Of the table, by whichever version it was made; none where it is not made yet."""
 
 

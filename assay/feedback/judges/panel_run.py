@@ -214,7 +214,7 @@ def _planned(config: PanelConfig, seats: Sequence[Seat], tasks: Sequence[Task]) 
         plans[seat.name] = _sum_of(parts)
     costs = [plan.estimate["cost_at_most"] for plan in plans.values() if plan.estimate is not None]
     known = [cost for cost in costs if cost is not None]
-    return PlannedPanel(plans, sum(known) if len(known) == len(costs) else None)
+    return PlannedPanel(plans, float(sum(known)) if len(known) == len(costs) else None)
 
 
 def _sum_of(plans: Sequence[Planned]) -> Planned:

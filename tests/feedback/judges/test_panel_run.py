@@ -21,7 +21,7 @@ from assay.cli import main
 from assay.store.store import PreferenceStore
 
 Chat = Callable[..., dict[str, Any]]
-FAST = 'timeout_seconds = 0.3\ndeadline_seconds = 2\nretries = 0\nmeans = "text"\n'
+FAST = 'retries = 0\nmeans = "text"\n'
 WORDS = ("easy", "hard")
 PRICES = "prompt_price = 1\nresponse_price = 2\n"
 
@@ -350,6 +350,19 @@ def test_bad_settings_are_one_sentence(
     assert wanted.replace("{b}", members[1]) in said
     assert len(said.strip().splitlines()) == 1
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_dry_run_loads_no_model_and_says_what_it_does_not_know(
+    tmp_path: Path, capsys: Any
+) -> None:
+    data, out = candidates(tmp_path / "c.jsonl", "easy", 3), tmp_path / "out.jsonl"
+    assert panel(data, out, ["one-model", "another-model"], "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "one-model: 6 questions of 3 rows would be asked" in said
+    assert said.endswith("cost of all members: 0.0000 at most\n")
+    free = member(tmp_path / "a.toml", "http://127.0.0.1:9/v1", "a")
+    assert panel(data, out, ["one-model", free], "--dry-run") == 0
+    assert capsys.readouterr().out.endswith("cost of all members: unknown\n")
 
 
 def test_members_are_two_and_of_different_names(tmp_path: Path, capsys: Any) -> None:
