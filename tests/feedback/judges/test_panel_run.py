@@ -188,12 +188,44 @@ def test_what_the_panel_cannot_settle_goes_to_people_once(
         assert store.read(count_of, project.id) == 3
 
 
+def test_people_get_the_most_urgent_first_wherever_it_stood(
+    tmp_path: Path, server: ScriptedServer, chat: Chat
+) -> None:
+    server.script = [opinion(chat)]
+    members = [member(tmp_path / f"{n}.toml", server.url, n) for n in ("kind", "harsh", "wrong")]
+    rows = rows_of(candidates(tmp_path / "a.jsonl", "easy", 1))
+    rows += rows_of(candidates(tmp_path / "b.jsonl", "mute", 1))
+    data, people = write(tmp_path / "c.jsonl", rows), tmp_path / "people.jsonl"
+    flags = ("--quorum", "3", "--min-coverage", "0.5", "--people", str(people))
+    assert panel(data, tmp_path / "o.jsonl", members, *flags) == 0
+    found = [(row["id"], row["why"]) for row in rows_of(people)]
+    assert found == [("mute0", "no-quorum"), ("easy0", "disagreement")]
+
+
+def test_a_member_that_is_not_there_is_found_before_another_is_paid(
+    tmp_path: Path, server: ScriptedServer, chat: Chat, capsys: Any
+) -> None:
+    server.script = [opinion(chat)]
+    members = [
+        member(tmp_path / "kind.toml", server.url, "kind"),
+        member(tmp_path / "away.toml", "http://127.0.0.1:9/v1", "away"),
+    ]
+    data, out = candidates(tmp_path / "c.jsonl", "easy", 2), tmp_path / "o.jsonl"
+    assert panel(data, out, members, "--min-coverage", "0", "--quorum", "1") != 0
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    # but for what it can do, nothing was asked of the one that is there
+    assert server.bodies
+    assert not any("good" in body["messages"][-1]["content"] for body in server.bodies)
+    assert not out.exists()
+
+
 def count_of(connection: Any, project_id: str) -> int:
     from assay.store.comparisons import Filter, listed
 
     return len(listed(connection, project_id, Filter(), limit=10).rows)
 
 
+@pytest.mark.medium
 def test_weights_are_learnt_from_people(
     tmp_path: Path, server: ScriptedServer, chat: Chat, capsys: Any
 ) -> None:
@@ -210,6 +242,9 @@ def test_weights_are_learnt_from_people(
     assert panel(data, out, members, *asked, "--dry-run", "--json") == 0
     plan = json.loads(capsys.readouterr().out)
     assert {name: p["questions"] for name, p in plan["members"].items()} == dict.fromkeys(names, 44)
+    assert panel(data, out, members, *asked, "--dry-run", "--limit", "1", "--json") == 0
+    limited = json.loads(capsys.readouterr().out)["members"]
+    assert [p["questions"] for p in limited.values()] == [2 * (16 + 1)] * 3
     assert not server.bodies
     assert panel(data, out, members, *asked, "--json") == 0
     result = json.loads(capsys.readouterr().out)
