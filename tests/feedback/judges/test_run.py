@@ -95,6 +95,16 @@ def test_every_failure_is_counted_and_none_is_a_tie(tmp_path: Path, capsys: Any)
     assert [row["preferences"] for row in rows_of(failed)] == [[]] * 7
 
 
+def test_the_floor_of_coverage_is_where_it_was_put(tmp_path: Path, capsys: Any) -> None:
+    data, out = candidates(tmp_path / "c.jsonl", 10, ("error",)), tmp_path / "judged.jsonl"
+    with fake_endpoint() as endpoint:
+        assert verb(data, out, endpoint.url, "--min-coverage", "0.91") == 1
+        assert "Only 0.900 of 10 pairs were judged, wanted 0.91" in capsys.readouterr().err
+        assert not out.exists()
+        assert verb(data, out, endpoint.url, "--min-coverage", "0.9") == 0
+    assert len(rows_of(out)) == 9
+
+
 @pytest.mark.parametrize("mood", ["null-logprobs", "no-logprobs", "wrong-model", "no-usage"])
 def test_a_reply_that_lacks_something_is_used_for_what_it_has(
     tmp_path: Path, capsys: Any, mood: str
