@@ -47,6 +47,7 @@ VERBS: dict[str, Verb] = {
     "solve": Verb("assay.configs:Solve", "assay.score.solve_run:run"),
     "generate": Verb("assay.configs:Generate", "assay.feedback.candidates.run:run"),
     "judge": Verb("assay.configs:Judge", "assay.feedback.judges.run:run"),
+    "panel": Verb("assay.configs:Panel", "assay.feedback.judges.panel_run:run"),
     "check": Verb("assay.configs:CheckResponses", "assay.feedback.check_run:run"),
     "label": Verb("assay.configs:Label", "assay.feedback.label_run:run"),
     "evaluate": Verb("assay.configs:Evaluate", "assay.evaluation.run:run"),

@@ -405,7 +405,7 @@ class Score:
     """Score a file of prompts with responses: rewards are added to every row."""
 
     run: str = field(metadata={"positional": True})
-    """A run directory, a reward-model directory, or a hub name."""
+    """A run directory, a reward-model directory, a hub name, or a .json file of verifiers."""
     input: Path
     """JSON Lines (also .gz) or Parquet rows with prompt and responses, or chosen and rejected; for
     a process model also solutions in steps."""
@@ -651,25 +651,16 @@ class Generate(EndpointSettings):
 
 
 JudgeTask = Literal["pair", "choice", "rating", "checklist", "step", "first-error"]
+PanelTask = Literal["pair", "choice", "rating", "checklist"]
 JudgeOrders = Literal["both", "random", "fixed"]
 JudgeMeans = Literal["auto", "log-probabilities", "schema", "text"]
 InconsistentPairs = Literal["keep", "drop"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge(EndpointSettings):
-    """Judge responses by a language model, in both orders; and see how good the judge is."""
+class Judging:
+    """What judges are asked of the responses, and what becomes of their answers."""
 
-    files: tuple[str, ...] = field(metadata={"positional": True})
-    """Rows with prompt and responses, as assay generate writes them, or preferences of any format,
-    whose labels then judge the judge; solutions in steps for the tasks step and first-error."""
-    out: Path
-    """Where the judged rows go. Rows without any judgment go beside it, to NAME.failed.jsonl."""
-    judge: str | None = None
-    """Judge with this local model: smollm2-135m, a directory, or a hub name."""
-    task: JudgeTask = "pair"
-    """pair: every two responses. choice: the best of all. rating: 1 to 10 each. checklist: yes or
-    no to every line of a list. step: is each step right? first-error: which is the first wrong?"""
     orders: JudgeOrders = "both"
     """pair and choice: both orders, one drawn by the texts (random), or the rows' own (fixed)."""
     ties: bool = False
@@ -680,23 +671,11 @@ class Judge(EndpointSettings):
     checklist: Path | None = None
     """checklist: a text file with a line for each item."""
     principles: bool = False
-    """pair: give each item one of the prompt pack's principles, drawn by its texts."""
+    """pair and choice: give each item one of the prompt pack's principles, drawn by its texts."""
     references: Path | None = None
     """Rows with id and reference: a right response to compare with."""
     pack: str = "plain"
     """Prompt pack: a name, or a TOML file of one's own."""
-    means: JudgeMeans = "auto"
-    """An endpoint's answers: auto takes the best it can do, and says which."""
-    rationale: bool = False
-    """An endpoint gives its reasons before the verdict."""
-    samples: int = 1
-    """An endpoint without log-probabilities: answers to a question, whose shares are the label."""
-    temperature: float = 0.0
-    """An endpoint's, above 0 for several samples."""
-    max_tokens: int = 512
-    """Most tokens of an endpoint's answer with its reasons."""
-    repeats: int = 1
-    """pair: times each question is asked, to see whether the judge repeats itself."""
     inconsistent: InconsistentPairs = "keep"
     """What becomes of pairs whose orders disagree: their mean is kept as a soft label, or not."""
     min_coverage: float = 0.95
@@ -711,12 +690,75 @@ class Judge(EndpointSettings):
     """error stops at the first bad row; skip counts it and goes on."""
     seed: int = 0
     """Draws orders, principles and fences, and seeds an endpoint's samples."""
-    token_budget: int = TOKEN_BUDGET
-    """A local judge's: most tokens in one forward pass."""
     threads: int | None = None
     """CPU threads. Default: all cores."""
     json: bool = False
     """Print the report as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge(Judging, EndpointSettings):
+    """Judge responses by a language model, in both orders; and see how good the judge is."""
+
+    files: tuple[str, ...] = field(metadata={"positional": True})
+    """Rows with prompt and responses, as assay generate writes them, or preferences of any format,
+    whose labels then judge the judge; solutions in steps for the tasks step and first-error."""
+    out: Path
+    """Where the judged rows go. Rows without any judgment go beside it, to NAME.failed.jsonl."""
+    judge: str | None = None
+    """Judge with this local model: smollm2-135m, a directory, or a hub name."""
+    task: JudgeTask = "pair"
+    """pair: every two responses. choice: the best of all. rating: 1 to 10 each. checklist: yes or
+    no to every line of a list. step: is each step right? first-error: which is the first wrong?"""
+    means: JudgeMeans = "auto"
+    """An endpoint's answers: auto takes the best it can do, and says which."""
+    rationale: bool = False
+    """An endpoint gives its reasons before the verdict."""
+    samples: int = 1
+    """An endpoint without log-probabilities: answers to a question, whose shares are the label."""
+    temperature: float = 0.0
+    """An endpoint's, above 0 for several samples."""
+    max_tokens: int = 512
+    """Most tokens of an endpoint's answer with its reasons."""
+    repeats: int = 1
+    """pair: times each question is asked, to see whether the judge repeats itself."""
+    token_budget: int = TOKEN_BUDGET
+    """A local judge's: most tokens in one forward pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel(Judging):
+    """Judge responses by several models as one; people get what they cannot settle."""
+
+    files: tuple[str, ...] = field(metadata={"positional": True})
+    """Rows with prompt and responses, as assay generate writes them, or preferences of any format,
+    whose labels then judge the panel and its members."""
+    members: tuple[str, ...]
+    """Two or more: local models (smollm2-135m, a directory, a hub name), or TOML files with the
+    flags of assay judge that are a member's own: judge, or endpoint and what belongs to it."""
+    out: Path
+    """Where the judged rows go. Rows without any label go beside it, to NAME.failed.jsonl."""
+    task: PanelTask = "pair"
+    """pair: every two responses. choice: the best of all. rating: 1 to 10 each. checklist: yes or
+    no to every line of a list."""
+    quorum: int | None = None
+    """Fewest members that must have judged a pair. Default: more than half."""
+    weights: tuple[float, ...] = ()
+    """How much each member counts, in their order. Default: alike."""
+    calibrate: tuple[str, ...] = ()
+    """Preferences by people, which every member judges first: weights are learnt from them."""
+    people: Path | None = None
+    """Where pairs go that the panel cannot settle, most urgent first; assay import reads them."""
+    db: str | None = None
+    """Put them into this preference store too, ahead of what waits there: a path (SQLite), or
+    postgresql://user@host/name."""
+    project: str | None = None
+    """The store's project. Default: the only one."""
+    disagreement: float = 0.2
+    """Weighted deviation of the members' probabilities, 0 to 0.5, above which people are asked."""
+    max_cost: float | None = None
+    """Ask no more than this may pay for, all members together; needs the prices of each endpoint,
+    in one currency."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -771,7 +813,8 @@ class Evaluate:
     """Evaluate a reward model on a suite: figures with intervals, baselines, a report."""
 
     run: str | None = field(default=None, metadata={"positional": True})
-    """A run directory, a reward-model directory, or a hub name; not with scores."""
+    """A run directory, a reward-model directory, a hub name, or a .json file of verifiers; not with
+    scores."""
     suite: str
     """rewardbench, rewardbench-2, rm-bench, judgebench, llmbar, rmb, hh, ppe-correctness; with a
     process model or scores processbench and prmbench; or a file of pairs, of one right response
@@ -824,12 +867,14 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Compare evaluations of one suite: paired differences, p-values, items that flipped."""
+    """Compare evaluations of one suite, or judges: paired differences, items that flipped."""
 
     directories: tuple[Path, ...] = field(metadata={"positional": True})
-    """Evaluation directories; each is compared with the first."""
+    """Evaluation directories, or files that assay judge or assay panel wrote; each is compared with
+    the first."""
     out: Path | None = None
-    """Directory for compare.json, flips.jsonl and leaderboard.html."""
+    """Directory for compare.json, flips.jsonl and leaderboard.html; of judges for compare.json and
+    judges.html."""
     seed: int = 0
     """Seeds the bootstrap."""
     json: bool = False

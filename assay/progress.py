@@ -14,7 +14,10 @@ class Report(Protocol):
     """Takes what was just done of a stage."""
 
     def __call__(self, stage: str, done: int, total: int, tokens: int) -> None:
-        """``done`` of ``total`` (steps, conversations); ``tokens`` just read, 0 where uncounted."""
+        """``done`` of ``total`` (steps, conversations); ``tokens`` just read, 0 where uncounted.
+
+        A total of 0 is not known.
+        """
         ...
 
 
@@ -55,10 +58,10 @@ def progress_bars(note: Callable[[], str] = str) -> Iterator[Report]:
 
         def report(stage: str, done: int, total: int, tokens: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, speed="")
+                tasks[stage] = bars.add_task(stage, total=total or None, speed="")
                 meters[stage] = _Meter()
             speed = _noted(meters[stage].speed(done, tokens), note())
-            bars.update(tasks[stage], completed=done, total=total, speed=speed)
+            bars.update(tasks[stage], completed=done, total=total or None, speed=speed)
 
         yield report
 
@@ -98,11 +101,12 @@ class _Lines:
         speed = _noted(meter.speed(done, tokens), self.note())
         now = time.monotonic()
         due = now - self.last.get(stage, meter.started) > LINE_SECONDS
-        if due or (done >= total and now - meter.started > QUIET_SECONDS):
+        if due or (0 < total <= done and now - meter.started > QUIET_SECONDS):
             self.last[stage] = now
             left = (now - meter.started) / max(done - (meter.first or 0), 1) * (total - done)
+            told = f"of {total:,} ({speed}, {left:,.0f} s left)" if total else f"({speed})"
             print(
-                f"{stage}: {done:,} of {total:,} ({speed}, {left:,.0f} s left)",
+                f"{stage}: {done:,} {told}",
                 file=sys.stderr,
                 flush=True,
             )

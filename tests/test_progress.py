@@ -26,6 +26,16 @@ def test_a_quick_stage_says_nothing(clock: list[float], capsys: pytest.CaptureFi
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_total_that_is_not_known_is_not_told(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress_bars() as report:
+        for done in (0, 10, 20, 30):
+            report("judging", done, 0, 0)
+            clock[0] += LINE_SECONDS / 2 + 1
+    assert capsys.readouterr().err.splitlines() == ["judging: 20 (0.6/s)"]
+
+
 def test_a_slow_stage_says_speed_and_time_left_now_and_then(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:

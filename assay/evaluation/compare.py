@@ -399,8 +399,7 @@ def compare(
         ConfigError: If there are fewer than two.
         DataError: If one is no finished evaluation, or of another suite or other items.
     """
-    if out is not None and Path(out).is_file():
-        raise ConfigError(f"--out {out} is a file; name a directory for the comparison.")
+    _check_out(out)
     if len(directories) < 2:
         raise ConfigError(
             f"Wanted two or more evaluation directories to compare, got {len(directories)}."
@@ -441,9 +440,31 @@ def _write(out: Path, result: ModelComparisons, results: Sequence[Mapping[str, A
     write_json(out / "compare.json", {"comparisons": [c.to_dict() for c in result.pairs]})
 
 
-def run(config: Compare) -> ModelComparisons:
-    """The verb ``assay compare``."""
-    return compare(config.directories, config.out, config.seed)
+def run(config: Compare) -> Any:
+    """The verb ``assay compare``: of evaluations, or of judges by the files that they wrote.
+
+    Raises:
+        ConfigError: If there are fewer than two, or some are files and some directories.
+        DataError: If one is neither.
+    """
+    files = [path for path in config.directories if path.is_file()]
+    if not files:
+        return compare(config.directories, config.out, config.seed)
+    others = [path for path in config.directories if not path.is_file()]
+    if others or len(files) < 2:
+        raise ConfigError(
+            "Wanted two or more evaluation directories to compare, or two or more files that "
+            f"judges wrote, got {len(files)} files and {len(others)} directories or others."
+        )
+    _check_out(config.out)
+    from assay.feedback.judges.compare_files import compare_files
+
+    return compare_files(files, config.out, config.seed)
+
+
+def _check_out(out: str | Path | None) -> None:
+    if out is not None and Path(out).is_file():
+        raise ConfigError(f"--out {out} is a file; name a directory for the comparison.")
 
 
 def _signed(figure: Figure) -> str:

@@ -24,7 +24,6 @@ from assay.evaluation.overoptimization_rows import (
     read_candidates,
 )
 from assay.evaluation.selection import SINGLE, Candidates
-from assay.feedback.verifiers import load_verifier
 from assay.formats.files import numbering
 from assay.score.files import name_row
 from assay.stats import Standards
@@ -151,15 +150,11 @@ def _score(
 ) -> tuple[Floats, int]:
     """Rewards of all candidates by every member of a run, ``(R, N, M)``, and how many were cut.
 
-    Gold has one member: an ensemble's own aggregate. A ``.json`` file holds verifiers.
+    Gold has one member: an ensemble's own aggregate.
     """
     from assay.score.scorer import load_scorer
 
-    scorer: Scorer
-    if run.endswith(".json"):
-        scorer = load_verifier(run)
-    else:
-        scorer = load_scorer(run, token_budget=config.token_budget, truncation=config.truncation)
+    scorer = load_scorer(run, token_budget=config.token_budget, truncation=config.truncation)
     reward = member_rewards if stage == "proxy" else aggregate_rewards
     flat = [(c, row.line) for row in rows for c in _present(row.conversations)]
     place = f"{config.input} {numbering(str(config.input))}"

@@ -43,15 +43,21 @@ def endpoint_of(settings: EndpointSettings) -> Endpoint:
     return endpoint
 
 
-def client_of(settings: EndpointSettings, cache: Path | None) -> AsyncClient:
+def client_of(
+    settings: EndpointSettings, cache: Path | None, budget: Budget | None = None
+) -> AsyncClient:
     """A client whose replies are kept in ``cache`` and cost no more than ``max_cost``.
+
+    Args:
+        budget: What may be spent, in place of ``max_cost``: shared with other clients.
 
     Raises:
         ConfigError: If there is no endpoint, or a cap on the cost and no prices.
         DataError: If the file of replies is damaged.
     """
     endpoint = endpoint_of(settings)
-    budget = None if settings.max_cost is None else Budget(settings.max_cost)
+    if budget is None and settings.max_cost is not None:
+        budget = Budget(settings.max_cost)
     client = AsyncClient(endpoint, budget=budget)
     # last, so that settings that cannot work leave no file behind
     client.cache = None if cache is None else ReplyCache(cache)

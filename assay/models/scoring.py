@@ -123,12 +123,20 @@ def forward_groups(
 
 
 def pack_groups(
-    tokens: Sequence[Tokens], token_budget: int, *, share: bool
+    tokens: Sequence[Tokens],
+    token_budget: int,
+    *,
+    share: bool,
+    groups: Sequence[list[int]] | None = None,
 ) -> Iterator[tuple[list[int], PackedTrees]]:
-    """Packed rows within a token budget, each with its conversations' indexes in row order."""
+    """Packed rows within a token budget, each with its conversations' indexes in row order.
+
+    Args:
+        groups: Indexes of conversations that may share a beginning. Default: of the same prompt.
+    """
     members: list[list[int]] = []
     trees: list[Tree] = []
-    for group in prompt_groups(tokens):
+    for group in prompt_groups(tokens) if groups is None else groups:
         for part in within_budget(group, tokens, token_budget):
             members.append(part)
             trees.append(build_tree([tokens[i] for i in part], share=share))

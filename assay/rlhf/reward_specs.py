@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from assay.configs import AggregatorName, Reduction, Truncation
 from assay.errors import AssayError, ConfigError
-from assay.feedback.verifiers import load_verifier
 from assay.rlhf.asking import OnFailure
 from assay.rlhf.functions import FunctionScorer, load_function
 from assay.rlhf.rewards import Part, Penalty, Reward
@@ -142,8 +141,6 @@ def load_reward(
                 )
             elif kind == "function":
                 scorer = _function(term.source)
-            elif kind == "verifiers":
-                scorer = load_verifier(term.source)
             else:
                 scorer = _local(
                     term.source,
@@ -189,8 +186,6 @@ def _kind(source: str) -> str:
         return "server"
     if _FUNCTION.fullmatch(source):
         return "function"
-    if source.endswith(".json"):
-        return "verifiers"
     from assay.models.ensemble_checkpoint import is_ensemble
     from assay.models.process_checkpoint import is_process
 

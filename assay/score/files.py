@@ -12,6 +12,7 @@ import numpy as np
 
 from assay.configs import BestOfN, Score
 from assay.errors import ConfigError, ContractError, DataError
+from assay.feedback.verifiers import Rule
 from assay.formats.fields import RowError
 from assay.formats.files import (
     check_writable,
@@ -146,7 +147,7 @@ def _columns(scores: Scores) -> dict[str, list[float | None]]:
     }
 
 
-def _scorer(config: Score) -> RewardScorer | EnsembleScorer | ProcessScorer:
+def _scorer(config: Score) -> RewardScorer | EnsembleScorer | ProcessScorer | Rule:
     import torch
 
     check_output(config.input, config.output)
@@ -164,7 +165,7 @@ def _scorer(config: Score) -> RewardScorer | EnsembleScorer | ProcessScorer:
 
 
 def _run(
-    scorer: RewardScorer | EnsembleScorer | ProcessScorer,
+    scorer: RewardScorer | EnsembleScorer | ProcessScorer | Rule,
     config: Score,
     finish: Callable[[Row, Scores], dict[str, Any]],
 ) -> ScoredFile:
@@ -173,7 +174,9 @@ def _run(
     totals = {"rows": 0, "responses": 0, "dropped": 0, "truncated": 0}
     with progress_bars() as progress:
         write_rows(config.output, _scored_rows(scorer, config.input, finish, totals, progress))
-    return ScoredFile(str(config.output), **totals, verified=scorer.contract.verified)
+    # verifiers read the text as it is: there is no contract to guess
+    verified = isinstance(scorer, Rule) or scorer.contract.verified
+    return ScoredFile(str(config.output), **totals, verified=verified)
 
 
 def check_output(source: Path, target: Path) -> None:

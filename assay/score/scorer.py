@@ -1,4 +1,4 @@
-"""Scorers of saved reward models: conversations in, raw rewards out, in order.
+"""Scorers of saved reward models and of verifiers: conversations in, raw rewards out, in order.
 
 The scorer knows nothing of training.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from assay.configs import TOKEN_BUDGET, AggregatorName, Reduction, Truncation
 from assay.data.contract import Contract
 from assay.errors import ConfigError
+from assay.feedback.verifiers import Rule, is_verifier, load_verifier
 from assay.models.backbones import weights_digest
 from assay.models.checkpoint import load_model
 from assay.models.ensemble_checkpoint import is_ensemble, load_ensemble
@@ -82,8 +83,10 @@ def load_scorer(
     strength: float | None = None,
     reduction: Reduction | None = None,
     preset: str | None = None,
-) -> RewardScorer | EnsembleScorer | ProcessScorer:
+) -> RewardScorer | EnsembleScorer | ProcessScorer | Rule:
     """A scorer from a run directory or somebody else's one-output model (contract unverified).
+
+    A ``.json`` file holds verifiers: the reward is the share of them that pass.
 
     Args:
         aggregator: How an ensemble's members become one reward. Default: as it was saved.
@@ -96,6 +99,16 @@ def load_scorer(
         ConfigError: If an aggregator is named and the run is one model, or a reduction and it is
             no process model.
     """
+    if is_verifier(run):
+        for name, given in (
+            ("an aggregator", aggregator), ("a strength", strength), ("a reduction", reduction),
+            ("a preset", preset),
+        ):  # fmt: skip
+            if given is not None:
+                raise ConfigError(
+                    f"{run} holds verifiers, and {name} is for reward models; leave it out."
+                )
+        return load_verifier(run)
     if preset is not None or is_process(run):
         return load_step_scorer(
             run,

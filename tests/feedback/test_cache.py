@@ -208,7 +208,7 @@ def test_two_processes_share_a_cache(tmp_path: Path) -> None:
 def test_a_file_that_is_damaged_or_of_something_else_is_said(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_bytes(b"no database at all, and long enough to be looked at\n" * 50)
-    with pytest.raises(DataError, match=r"text is damaged .*; move it away"):
+    with pytest.raises(DataError, match=r"text is damaged, .* or move it away"):
         ReplyCache(text)
     other = tmp_path / "other.db"
     database = sqlite3.connect(other)
@@ -223,7 +223,7 @@ def test_a_file_that_is_damaged_or_of_something_else_is_said(tmp_path: Path) -> 
     torn.put("k", {"a": 1})
     torn.put("k", {"a": 2})
     assert torn.get("k") == {"a": 1}
-    torn._database.execute("UPDATE replies SET reply = x'0011'")
+    torn._run("UPDATE replies SET value = x'0011'", ())
     with pytest.raises(DataError, match=r"torn\.db is damaged"):
         torn.get("k")
     torn.close()

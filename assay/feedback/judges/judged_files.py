@@ -12,6 +12,7 @@ from assay.errors import DataError
 from assay.feedback.judges.candidates import human_shares
 from assay.feedback.judges.judged import JudgedComparison
 from assay.feedback.judges.pairs import PairJudgment
+from assay.feedback.judges.panel import as_judgment
 from assay.feedback.judges.records import Answer
 from assay.feedback.judges.tasks import Judged
 from assay.formats.comparisons import Pair
@@ -61,7 +62,7 @@ def without_words(judged: Judged) -> Judged:
 
 
 def read_judged(paths: Iterable[str | Path]) -> list[JudgedComparison]:
-    """Every pair of the rows that ``assay judge`` wrote.
+    """Every pair of the rows that ``assay judge`` wrote, or ``assay panel``: the panel's then.
 
     Give ``NAME.failed.jsonl`` with ``NAME.jsonl``, or the report knows nothing of what failed.
     Tokens and costs are not in the rows; the report then says that the price is unknown.
@@ -81,14 +82,22 @@ def _of_row(row: Mapping[str, Any], where: str) -> list[JudgedComparison]:
         prompt = as_messages(row["prompt"], "user")
         responses = [as_messages(r["messages"], "assistant") for r in row["responses"]]
         human = {tuple(h["pair"]): float(h["share"]) for h in row.get("human", [])}
-        pairs = [_judgment(told) for told in row["judged"]["pairs"]]
+        if "panel" in row:
+            pairs = [_of_panel(told) for told in row["panel"]["pairs"]]
+        else:
+            pairs = [_judgment(told) for told in row["judged"]["pairs"]]
         models = [r.get("provenance", {}).get("model") for r in row["responses"]]
         return _pairs(prompt, responses, pairs, human, models)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(
             f"{where} is no row of a judge ({type(error).__name__}: {error}); wanted what assay "
-            "judge writes, with 'judged'."
+            "judge writes, with 'judged', or assay panel, with 'panel'."
         ) from error
+
+
+def _of_panel(told: Mapping[str, Any]) -> PairJudgment:
+    i, j = told["pair"]
+    return as_judgment((int(i), int(j)), told["outcome"], told["probability"])
 
 
 def _judgment(told: Mapping[str, Any]) -> PairJudgment:

@@ -30,7 +30,8 @@ class LocalJudge:
 
     An option is the response, whole: log P is summed over its tokens, and where one option begins
     another (1 and 10) over the token that ends a response too. All options of a question share it
-    in one packed tree. The answer does not depend on what it is batched with.
+    in one packed tree, and all questions of a window what they begin with: system message, prompt,
+    and of steps and checklists the response. The answer does not depend on what it is batched with.
     """
 
     def __init__(
@@ -104,7 +105,8 @@ class LocalJudge:
     def _logprobs(self, tokens: Sequence[Tokens]) -> NDArray[np.float64]:
         """The sum over each option's tokens."""
         found = np.zeros(len(tokens))
-        for indexes, packed in pack_groups(tokens, self.token_budget, share=True):
+        groups = self._groups(tokens)
+        for indexes, packed in pack_groups(tokens, self.token_budget, share=True, groups=groups):
             flat = self._reader.reference(packed).double().cpu().numpy()
             start = 0
             for i in indexes:
@@ -112,6 +114,13 @@ class LocalJudge:
                 found[i] = flat[start : start + count].sum()
                 start += count
         return found
+
+    def _groups(self, tokens: Sequence[Tokens]) -> list[list[int]] | None:
+        """Which options may share a beginning: all, whatever their questions; None of one alone.
+
+        The padded forward shares nothing, and its rows would only grow.
+        """
+        return None if self._reader.engine == "padded" else [list(range(len(tokens)))]
 
 
 def answer_of(logprobs: NDArray[np.float64], question: Question, prompt_tokens: int) -> Answer:

@@ -1,6 +1,6 @@
 """Several judges as one: a quorum, weights learnt from people, and what people should settle.
 
-Pure, but for what is put into a store. Knows nothing of who the judges are.
+Pure: knows nothing of who the judges are, nor of stores.
 
 Letters: M members · N comparisons.
 """
@@ -14,25 +14,22 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sqlalchemy import Connection
 
 from assay.errors import ConfigError, DataError
 from assay.feedback.judges.judge_agreement import halves
 from assay.feedback.judges.judged import Number, log_odds
 from assay.feedback.judges.pairs import Outcome, PairJudgment
 from assay.stats.arrays import Floats, preference_losses, sigmoid
-from assay.store.changing import move
-from assay.store.comparisons import Filter, listed
-from assay.store.events import record_event
-from assay.store.importing import Imported
-from assay.store.records import NewComparison, NewResponse
-from assay.store.store import PreferenceStore
 from assay.types import Messages
 
 Pooling = Literal["probabilities", "log-odds"]
 PanelOutcome = Literal["verdict", "tie", "split", "no-quorum"]
 """A ``tie`` was said to be one by every member; a ``split`` panel is even without that; a panel
 with ``no-quorum`` has too few members that said anything: that is a failure, and no tie."""
+AS_JUDGMENT: Mapping[PanelOutcome, Outcome] = {
+    "verdict": "verdict", "tie": "tie", "split": "inconsistent", "no-quorum": "not-asked",
+}  # fmt: skip
+"""What a panel's outcome is among a judge's."""
 LARGEST = 6.0
 """Log-odds a single member has at most in a pool of log-odds: a certain one would decide alone."""
 
@@ -108,6 +105,13 @@ class PanelJudgment:
         if self.outcome != "verdict" or self.probability is None:
             return None
         return self.pair[0] if self.probability > 0.5 else self.pair[1]
+
+
+def as_judgment(
+    pair: tuple[int, int], outcome: PanelOutcome, probability: float | None
+) -> PairJudgment:
+    """What a panel holds of a pair as one judge's judgment: no order was shown to it."""
+    return PairJudgment(pair, AS_JUDGMENT[outcome], probability, None, (), ())
 
 
 def panel_of(judgments: Mapping[str, PairJudgment], panel: Panel) -> PanelJudgment:
@@ -349,64 +353,3 @@ def for_people(items: Iterable[PanelItem], threshold: Number = 0.2) -> list[ForP
         elif judgment.outcome == "split":
             found.append(ForPeople(item, min(1.0, 2 * judgment.disagreement), "split"))
     return sorted(found, key=lambda wanted: -wanted.priority)
-
-
-def queue_for_people(
-    store: PreferenceStore,
-    project_id: str,
-    wanted: Sequence[ForPeople],
-    source: str,
-    actor_id: str | None = None,
-) -> Imported:
-    """Put comparisons into a project, to be given out before what is there, most urgent first.
-
-    Their place is minus the priority, so that a second batch is merged into the first, and
-    everybody begins at the front again. What the panel thinks does not go with them: people are
-    asked for their own opinion. ``extra`` has the item's ``id`` and ``why`` it was sent. What
-    came from the project itself is not to be added again but to be put first there
-    (:func:`assay.store.priority.prioritise`).
-
-    Args:
-        source: What they come from, for the project's record.
-
-    Raises:
-        DataError: If there are none, or one is not what a comparison must be; nothing is kept.
-    """
-    if not wanted:
-        raise DataError("The panel disagrees on nothing above the threshold; nothing is queued.")
-    found = store.add_comparisons(project_id, map(_new, wanted), source=source, actor_id=actor_id)
-    imported = Filter(import_id=found.id)
-    queued = store.read(listed, project_id, imported, limit=len(wanted)).rows
-    # whoever is past a place is not given another of the same place: no two are equal
-    places = {
-        new.id: new.number * _APART - one.priority for one, new in zip(wanted, queued, strict=True)
-    }
-    store.write(_place, project_id, places, actor_id)
-    return found
-
-
-def _place(
-    connection: Connection, project_id: str, places: Mapping[str, float], actor_id: str | None
-) -> None:
-    move(connection, project_id, places)
-    record_event(
-        connection, "work.ordered", project_id, actor_id=actor_id, project_id=project_id,
-        detail={"comparisons": len(places)},
-    )  # fmt: skip
-
-
-_APART = 1e-9
-"""Between the places of two comparisons of the same priority."""
-
-
-def _new(wanted: ForPeople) -> NewComparison:
-    responses = tuple(
-        NewResponse(response, model=model)
-        for response, model in zip(wanted.item.responses, wanted.item.models, strict=True)
-    )
-    return NewComparison(
-        wanted.item.prompt,
-        responses,
-        place=-wanted.priority,
-        extra={"id": wanted.item.id, "why": f"panel: {wanted.why}"},
-    )

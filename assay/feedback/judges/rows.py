@@ -13,7 +13,7 @@ from assay.feedback.judges.candidates import human_shares
 from assay.feedback.judges.pairs import PairJudgment
 from assay.feedback.judges.tasks import Judged
 from assay.formats.comparisons import response_rows
-from assay.types import Preference
+from assay.types import Comparison, Preference
 
 Inconsistent = Literal["keep", "drop"]
 """What becomes of a pair whose orders disagree: its mean is a soft label near ½, or none."""
@@ -23,14 +23,26 @@ def preferences_of(
     pairs: Sequence[PairJudgment], inconsistent: Inconsistent = "keep"
 ) -> tuple[Preference, ...]:
     """A soft label for every pair that has one; the better response first."""
-    found = []
-    for judged in pairs:
-        p = judged.probability
-        if p is None or (inconsistent == "drop" and judged.outcome == "inconsistent"):
-            continue
-        i, j = judged.pair if p >= 0.5 else (judged.pair[1], judged.pair[0])
-        found.append(Preference(i, j, max(p, 1 - p)))
-    return tuple(found)
+    return tuple(
+        soft_label(judged.pair, judged.probability)
+        for judged in pairs
+        if judged.probability is not None
+        and not (inconsistent == "drop" and judged.outcome == "inconsistent")
+    )
+
+
+def soft_label(pair: tuple[int, int], probability: float) -> Preference:
+    """P(the first of two is better) as a label; the better response first."""
+    i, j = pair if probability >= 0.5 else (pair[1], pair[0])
+    return Preference(i, j, max(probability, 1 - probability))
+
+
+def label_rows(preferences: Sequence[Preference]) -> list[dict[str, Any]]:
+    """Soft labels as a row has them."""
+    return [
+        {"chosen": p.chosen, "rejected": p.rejected, "probability": p.probability}
+        for p in preferences
+    ]
 
 
 def judged_row(
@@ -45,33 +57,45 @@ def judged_row(
         name: The judge's, as the annotator of its judgments.
         provenance: Judge, pack, task and seed, in ``judged``.
     """
-    comparison = judged.comparison
+    row = compared_row(judged.comparison)
+    if judged.ratings is not None:
+        row["ratings"] = [dict(rated) for rated in judged.ratings]
+    row["preferences"] = label_rows(preferences_of(judged.pairs, inconsistent))
+    if said := judgment_rows(judged.pairs, name):
+        row["judgments"] = said
+    row |= human_rows(judged.comparison)
+    row["judged"] = {**provenance, "pairs": [detail_row(pair) for pair in judged.pairs]}
+    if judged.aspects:
+        row["judged"]["dimensions"] = {
+            dimension: [detail_row(pair) for pair in pairs]
+            for dimension, pairs in judged.aspects.items()
+        }
+    return row
+
+
+def compared_row(comparison: Comparison) -> dict[str, Any]:
+    """What was judged."""
     row: dict[str, Any] = {
         "id": comparison.id,
         "subset": comparison.subset,
         "prompt": [m.to_dict() for m in comparison.prompt],
         "responses": response_rows(comparison),
         "tools": comparison.tools and [dict(tool) for tool in comparison.tools],
-        "ratings": judged.ratings and [dict(rated) for rated in judged.ratings],
     }
-    row = {key: value for key, value in row.items() if value is not None}
-    row["preferences"] = [
-        {"chosen": p.chosen, "rejected": p.rejected, "probability": p.probability}
-        for p in preferences_of(judged.pairs, inconsistent)
-    ]
-    said = [_judgment(pair, name) for pair in judged.pairs if pair.outcome in ("verdict", "tie")]
-    if said:
-        row["judgments"] = said
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def human_rows(comparison: Comparison) -> dict[str, Any]:
+    """``human``, what people said of the pairs; nothing where they were not asked."""
     human = human_shares(comparison)
-    if human:
-        row["human"] = [{"pair": list(pair), "share": share} for pair, share in human.items()]
-    row["judged"] = {**provenance, "pairs": [_detail(pair) for pair in judged.pairs]}
-    if judged.aspects:
-        row["judged"]["dimensions"] = {
-            dimension: [_detail(pair) for pair in pairs]
-            for dimension, pairs in judged.aspects.items()
-        }
-    return row
+    if not human:
+        return {}
+    return {"human": [{"pair": list(pair), "share": share} for pair, share in human.items()]}
+
+
+def judgment_rows(pairs: Sequence[PairJudgment], name: str) -> list[dict[str, Any]]:
+    """Verdicts and ties as judgments by an annotator of that name."""
+    return [_judgment(pair, name) for pair in pairs if pair.outcome in ("verdict", "tie")]
 
 
 def _judgment(judged: PairJudgment, name: str) -> dict[str, Any]:
@@ -83,7 +107,7 @@ def _judgment(judged: PairJudgment, name: str) -> dict[str, Any]:
     return row if rationale is None else {**row, "rationale": rationale}
 
 
-def _detail(judged: PairJudgment) -> dict[str, Any]:
+def detail_row(judged: PairJudgment) -> dict[str, Any]:
     """Everything of a pair: what each order said, and why one failed."""
     answers = []
     for place, answer in enumerate(judged.answers):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from assay.configs import Judge as JudgeConfig
+from assay.configs import Judging
 from assay.errors import ConfigError, DataError, TrainingError
 from assay.feedback.client import AsyncClient
+from assay.feedback.costs import Budget
 from assay.feedback.endpoints import client_of, close, endpoint_of, usage_of
 from assay.feedback.estimates import estimate
 from assay.feedback.judges.candidates import read_candidates
@@ -137,19 +139,21 @@ def run(config: JudgeConfig) -> Any:
     Raises:
         AssayError: With one sentence that says what to do.
     """
-    _check(config)
+    check(config)
+    check_writable(config.out)
+    check_not_read(config.out, config.files)
     if config.task in ("step", "first-error"):
         from assay.feedback.judges.steps import run_steps, steps_asked
 
-        references = _references(config.references)
+        references = references_of(config.references)
         if config.dry_run:
-            return _planned(config, steps_asked(config, references))
-        return run_steps(config, references, _judge)
+            return planned(config, steps_asked(config, references))
+        return run_steps(config, references, judge_of)
     task = task_of(config)
     if config.dry_run:
-        return _planned(config, _asked(config, task))
+        return planned(config, questions_of(config, task))
     with ExitStack() as stack:
-        judge, client = _judge(config, stack)
+        judge, client = judge_of(config, stack)
         return _run(config, task, judge, client)
 
 
@@ -161,7 +165,7 @@ def task_of(config: JudgeConfig) -> Task:
         DataError: If a checklist or references cannot be read.
     """
     questioner = Questioner(load_pack(config.pack), config.seed, config.principles)
-    references = _references(config.references)
+    references = references_of(config.references)
     if config.task == "pair":
         return PairTask(
             questioner, config.orders, config.ties, config.dimensions, config.repeats, references
@@ -178,8 +182,57 @@ def task_of(config: JudgeConfig) -> Task:
     return ChecklistTask(questioner, tuple(filter(None, items)), None, references)
 
 
-def _check(config: JudgeConfig) -> None:
-    check_writable(config.out)
+USED_BY: Mapping[str, tuple[str, ...]] = {
+    "orders": ("pair", "choice"),
+    "ties": ("pair",),
+    "dimensions": ("pair", "rating"),
+    "checklist": ("checklist",),
+    "principles": ("pair", "choice"),
+    "repeats": ("pair",),
+    "inconsistent": ("pair", "choice"),
+    "page": ("pair", "choice", "rating", "checklist"),
+}
+"""The tasks that a setting is for; the others would not heed it."""
+ENDPOINTS = ("means", "rationale", "samples", "temperature", "max_tokens")
+"""Settings of judges behind an endpoint."""
+
+
+def check_used(config: Judging, task: str) -> None:
+    """Refuse a setting that the task would not heed.
+
+    Raises:
+        ConfigError: If one was given.
+    """
+    given = changed_settings(config)
+    for name, tasks in USED_BY.items():
+        if name in given and task not in tasks:
+            others = f"the task {tasks[0]}" if len(tasks) == 1 else f"the tasks {_listed(tasks)}"
+            raise ConfigError(
+                f"{flag_of(name)} is for {others}, and the task {task} would not heed it; leave it "
+                "out, or choose another task."
+            )
+
+
+def changed_settings(config: Any) -> list[str]:
+    """Names of the settings that are not their defaults."""
+    return [f.name for f in fields(config) if getattr(config, f.name) != f.default]
+
+
+def flag_of(name: str) -> str:
+    """A setting as the command line has it."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def check(config: JudgeConfig) -> None:
+    """Refuse settings that cannot work, or that nothing would heed.
+
+    Raises:
+        ConfigError: If there is one.
+    """
     if not 0 <= config.min_coverage <= 1 or config.repeats < 1:
         raise ConfigError(
             f"min_coverage {config.min_coverage:g} and repeats {config.repeats} were given; "
@@ -190,7 +243,13 @@ def _check(config: JudgeConfig) -> None:
             "Responses are judged by --judge NAME or by --endpoint URL with --endpoint-model "
             "NAME; give one of the two."
         )
-    check_not_read(config.out, config.files)
+    check_used(config, config.task)
+    ignored = [name for name in changed_settings(config) if name in ENDPOINTS]
+    if config.endpoint is None and ignored:
+        raise ConfigError(
+            f"{flag_of(ignored[0])} is for a judge behind an endpoint, and {config.judge} is a "
+            "local one, read by log-probabilities; leave it out."
+        )
 
 
 def _asking(config: JudgeConfig) -> Asking:
@@ -211,11 +270,22 @@ def answers_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.answers.sqlite")
 
 
-def _judge(config: JudgeConfig, stack: ExitStack) -> tuple[Judge, AsyncClient | None]:
-    """Who answers; closed with the stack."""
+def judge_of(
+    config: JudgeConfig,
+    stack: ExitStack,
+    answers: Path | None = None,
+    budget: Budget | None = None,
+) -> tuple[Judge, AsyncClient | None]:
+    """Who answers; closed with the stack. The client is an endpoint's.
+
+    Args:
+        answers: Where what was answered is kept. Default: beside the output.
+        budget: What may be spent, in place of ``max_cost``: of several judges together.
+    """
+    answers = answers or answers_of(config.out)
     if config.judge is None:
         asking = _asking(config)
-        client = client_of(config, answers_of(config.out))
+        client = client_of(config, answers, budget)
         stack.callback(close, client)
         return EndpointJudge(client, asking, in_flight=config.in_flight), client
     import torch
@@ -226,7 +296,7 @@ def _judge(config: JudgeConfig, stack: ExitStack) -> tuple[Judge, AsyncClient | 
     if config.threads:
         torch.set_num_threads(config.threads)
     local = LocalJudge(Policy.load(config.judge), token_budget=config.token_budget)
-    return KeptJudge(local, answers_of(config.out)), None
+    return KeptJudge(local, answers), None
 
 
 def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | None) -> JudgedFile:
@@ -246,7 +316,7 @@ def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | No
     lost: list[dict[str, Any]] = []
     records: list[JudgedComparison] = []
     with progress_bars(lambda: _spent(client)) as report:
-        total = _count(config)
+        total = count_rows(config.files, config.limit)
         votes: deque[Mapping[Pair, tuple[float, ...]]] = deque()
 
         def comparisons() -> Iterator[Comparison]:
@@ -344,7 +414,7 @@ def _usage(client: AsyncClient, judge: Judge) -> dict[str, Any]:
     return {**usage_of([client]), "models": dict(models)}
 
 
-def _asked(config: JudgeConfig, task: Task) -> Iterator[list[Question]]:
+def questions_of(config: JudgeConfig, task: Task) -> Iterator[list[Question]]:
     """The questions of each row."""
     for candidate in read_candidates(
         config.files, Tally(), on_bad_row=config.on_bad_row, limit=config.limit
@@ -352,7 +422,7 @@ def _asked(config: JudgeConfig, task: Task) -> Iterator[list[Question]]:
         yield task.questions(candidate.comparison)
 
 
-def _planned(config: JudgeConfig, asked: Iterable[list[Question]]) -> Planned:
+def planned(config: JudgeConfig, asked: Iterable[list[Question]]) -> Planned:
     """Questions of each row counted, and what an endpoint would take for them at most."""
     rows = questions = 0
 
@@ -370,12 +440,15 @@ def _planned(config: JudgeConfig, asked: Iterable[list[Question]]) -> Planned:
     return Planned(rows, questions, asdict(found))
 
 
-def _count(config: JudgeConfig) -> int:
-    """Rows there are, for progress; the files are read once more, which costs little beside it."""
-    found = 0
-    for path in config.files:
-        found += sum(1 for _ in read_rows(path, _ignored))
-    return found if config.limit is None else min(found, config.limit)
+def count_rows(files: Sequence[str], limit: int | None) -> int:
+    """Rows there are, for progress; the files are read once more, which costs little beside it.
+
+    What can be read only once, such as a named pipe, is left alone; then the count is 0, not known.
+    """
+    if any(Path(path).is_fifo() for path in files):
+        return 0
+    found = sum(1 for path in files for _ in read_rows(path, _ignored))
+    return found if limit is None else min(found, limit)
 
 
 def _ignored(_number: int, _error: DataError) -> None:
@@ -389,7 +462,12 @@ def _spent(client: AsyncClient | None) -> str:
     return f"{client.usage.cost:.4f} spent"
 
 
-def _references(path: Path | None) -> dict[str, str] | None:
+def references_of(path: Path | None) -> dict[str, str] | None:
+    """Right responses by the comparison's id.
+
+    Raises:
+        DataError: If a row has no id or no reference.
+    """
     if path is None:
         return None
     found = {}

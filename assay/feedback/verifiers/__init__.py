@@ -8,6 +8,7 @@ from assay.feedback.verifiers import combine, counts, layout, patterns, truths
 from assay.feedback.verifiers.base import KINDS, Check, Rule, TextRule, Verifier
 from assay.feedback.verifiers.combine import All, Weighted
 from assay.feedback.verifiers.specs import (
+    is_verifier,
     load_verifier,
     load_verifiers,
     verifier_of,
@@ -25,6 +26,7 @@ __all__ = [
     "TextRule",
     "Verifier",
     "Weighted",
+    "is_verifier",
     "load_verifier",
     "load_verifiers",
     "verifier_of",

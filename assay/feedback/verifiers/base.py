@@ -5,6 +5,8 @@ Knows nothing of what is checked.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,6 +92,11 @@ class Rule(ABC):
         """The scores of checks without a truth; NaN where one could not be checked."""
         found = np.array([self.check(c).score for c in conversations], dtype=np.float64)
         return Scores(found, np.zeros(len(found)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the spec: what tells one scorer from another."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """The spec that makes this verifier: its kind, and what is not the default."""

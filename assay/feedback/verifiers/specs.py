@@ -89,6 +89,11 @@ def load_verifiers(path: str | Path) -> list[Rule]:
         raise ConfigError(f"{path}: {error}") from error
 
 
+def is_verifier(source: str | Path) -> bool:
+    """Whether what names a scorer names a file of verifiers: by its suffix, ``.json``."""
+    return str(source).endswith(".json")
+
+
 def load_verifier(path: str | Path) -> Rule:
     """The verifiers of a JSON file as one, which scores the share of them that pass.
 

@@ -140,7 +140,7 @@ def test_a_damaged_file_and_a_batch_of_none_are_refused(policy: Policy, tmp_path
     kept = tmp_path / "kept.sqlite"
     source = PolicySource(policy, WRITING, kept)
     source._kept.write({source._key(JOBS[0]): {"strange": 1}})
-    with pytest.raises(DataError, match="journal of samples"):
+    with pytest.raises(DataError, match="none of samples"):
         source.write([JOBS[0]], lambda _: None)
     with pytest.raises(ConfigError, match="batch_size 0"):
         PolicySource(policy, WRITING, batch_size=0)

@@ -10,10 +10,15 @@ import pytest
 import torch
 from policies import tiny_policy
 
+from assay.data.trees import PackedTrees
 from assay.feedback.judges.kept import KeptJudge
 from assay.feedback.judges.local import LocalJudge, without_system
+from assay.feedback.judges.packs import load_pack
+from assay.feedback.judges.questions import Questioner
 from assay.feedback.judges.records import Answer, Question, failed
-from assay.types import Message, as_messages
+from assay.feedback.judges.steps import step_questions
+from assay.feedback.judges.tasks import ChecklistTask, PairTask
+from assay.types import Comparison, Message, Solution, as_messages
 
 NAMES = ("llama", "gemma2", "gpt2", "qwen2", "gpt_neox")
 TOLD = (Message("system", "Be fair."),)
@@ -75,6 +80,66 @@ def test_an_answer_does_not_depend_on_its_batch(judge: LocalJudge) -> None:
         assert tight.probabilities == pytest.approx(answer.probabilities, abs=1e-5)
     assert [a.probabilities for a in judge.read(questions()[::-1])][::-1] == [
         pytest.approx(a.probabilities, abs=1e-5) for a in together
+    ]
+
+
+def asked_of_items(path: Path) -> list[Question]:
+    """Both orders of pairs, a checklist, and steps: what has much in common, and what little."""
+    path.write_text(
+        'name = "short"\nversion = 1\nsystem = "Be fair."\n[questions]\n'
+        "pair = \"{{ prompt }} {{ responses|join(' | ') }} A or B?\"\n"
+        'check = "{{ prompt }} {{ responses[0] }} {{ item }}"\n'
+        "step = \"{{ prompt }} {{ steps|join(' ') }}\"\n"
+    )
+    questioner = Questioner(load_pack(str(path)))
+    prompts = ["Name a prime.", "Name a planet."]
+    found = []
+    for number, prompt in enumerate(prompts):
+        responses = tuple(as_messages(text * 3, "assistant") for text in ("seven ", "a moon "))
+        comparison = Comparison(as_messages(prompt, "user"), responses, (), id=str(number))
+        found += PairTask(questioner).questions(comparison)
+        found += ChecklistTask(questioner, ("Short?", "Shorter?", "True?")).questions(comparison)
+    solution = Solution(as_messages("1 + 1?", "user"), ("one", "and one", "is two"), ())
+    return [*found, *step_questions(solution, questioner, "step"), found[0]]
+
+
+def test_questions_that_begin_alike_are_read_as_plainly(judge: LocalJudge, tmp_path: Path) -> None:
+    asked = asked_of_items(tmp_path / "short.toml")
+    assert len(asked) == 2 * (2 + 6) + 3 + 1
+    for question, answer in zip(asked, judge.read(asked), strict=True):
+        logprobs = plainly(judge, question)
+        shares = np.exp(logprobs - logprobs.max())
+        assert answer.probabilities == pytest.approx(shares / shares.sum(), abs=1e-5)
+    assert judge._reader.engine == "tree"
+
+
+def test_what_questions_begin_with_is_read_once(
+    judge: LocalJudge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asked_of_items(tmp_path / "short.toml")
+    seen = []
+    read = judge._reader.reference
+
+    def counted(packed: PackedTrees) -> Any:
+        seen.append(packed.num_tokens)
+        return read(packed)
+
+    monkeypatch.setattr(judge._reader, "reference", counted)
+    alone = [next(judge.read([question])) for question in asked]
+    apart = sum(seen)
+    seen.clear()
+    together = list(judge.read(asked))
+    assert sum(seen) < 0.7 * apart
+    assert [a.probabilities for a in together] == [
+        pytest.approx(a.probabilities, abs=1e-5) for a in alone
+    ]
+    seen.clear()
+    monkeypatch.setattr(judge._reader, "engine", "padded")
+    padded = list(judge.read(asked))
+    # plain forwards share nothing: they are as wide as before
+    assert sum(seen) > 0.9 * apart
+    assert [a.probabilities for a in padded] == [
+        pytest.approx(a.probabilities, abs=1e-5) for a in alone
     ]
 
 

@@ -23,9 +23,10 @@ from assay.feedback.judges.panel import (
     calibrated_weights,
     fitted_weights,
     for_people,
+    heldout_loss,
     panel_of,
-    queue_for_people,
 )
+from assay.feedback.judges.panel_queue import queue_for_people
 from assay.store.incoming import new_comparisons
 from assay.types import as_messages
 
@@ -181,6 +182,20 @@ def test_few_labels_leave_the_plain_mean_and_strong_l2_is_it() -> None:
     q = np.random.default_rng(1).integers(0, 2, 50).astype(float)
     assert fitted_weights(x, q, 1e9) == pytest.approx(np.full(4, 0.25), abs=1e-5)
     assert fitted_weights(x, q, 1e-9) != pytest.approx(np.full(4, 0.25), abs=0.01)
+
+
+def test_the_heldout_loss_is_of_weights_that_saw_the_other_half_alone() -> None:
+    # people agree with the judge in one half of the prompts, and turn round in the other
+    x = np.array([2.0, -2.0] * 10)[:, None]
+    second = np.arange(20) >= 10
+    q = np.where(second, x[:, 0] < 0, x[:, 0] > 0).astype(float)
+    agreeing = fitted_weights(x[~second], q[~second], 0.01)
+    turned = fitted_weights(x[second], q[second], 0.01)
+    assert agreeing[0] > 1
+    assert turned[0] == 0
+    # with the agreeing weight in the turned half everything is wrong; with 0 nothing is told
+    wrong, even = np.log1p(np.exp(2 * agreeing[0])), np.log(2)
+    assert heldout_loss(x, q, second, 0.01) == pytest.approx((wrong + even) / 2)
 
 
 def test_the_fit_is_the_optimum_of_its_formula() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,16 @@ def test_every_failure_is_counted_and_none_is_a_tie(tmp_path: Path, capsys: Any)
     assert failed == tmp_path / "judged.failed.jsonl"
     assert set(outcomes(failed).values()) == {"http-error"}
     assert [row["preferences"] for row in rows_of(failed)] == [[]] * 7
+
+
+def test_the_floor_of_coverage_is_where_it_was_put(tmp_path: Path, capsys: Any) -> None:
+    data, out = candidates(tmp_path / "c.jsonl", 10, ("error",)), tmp_path / "judged.jsonl"
+    with fake_endpoint() as endpoint:
+        assert verb(data, out, endpoint.url, "--min-coverage", "0.91") == 1
+        assert "Only 0.900 of 10 pairs were judged, wanted 0.91" in capsys.readouterr().err
+        assert not out.exists()
+        assert verb(data, out, endpoint.url, "--min-coverage", "0.9") == 0
+    assert len(rows_of(out)) == 9
 
 
 @pytest.mark.parametrize("mood", ["null-logprobs", "no-logprobs", "wrong-model", "no-usage"])
@@ -274,6 +285,16 @@ def test_other_tasks_run_to_rows_that_train(tmp_path: Path, capsys: Any) -> None
         (["--max-cost", "1"], "no prices"),
         (["--pack", "none"], "no prompt pack"),
         (["--in-flight", "0"], "1 or more"),
+        (["--task", "rating", "--orders", "fixed"], "--orders is for the tasks pair and choice"),
+        (["--task", "choice", "--ties"], "--ties is for the task pair, and the task choice would"),
+        (
+            ["--task", "choice", "--dimensions", "x"],
+            "--dimensions is for the tasks pair and rating",
+        ),
+        (["--checklist", "list.txt"], "--checklist is for the task checklist"),
+        (["--task", "checklist", "--principles"], "--principles is for the tasks pair and choice"),
+        (["--task", "rating", "--repeats", "2"], "--repeats is for the task pair"),
+        (["--task", "rating", "--inconsistent", "drop"], "--inconsistent is for the tasks"),
     ],
 )
 def test_bad_settings_are_one_sentence(
@@ -285,6 +306,54 @@ def test_bad_settings_are_one_sentence(
     assert wanted in said
     assert len(said.strip().splitlines()) == 1
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("task", ["step", "first-error"])
+@pytest.mark.parametrize(
+    "flags",
+    [["--orders", "fixed"], ["--ties"], ["--dimensions", "x"], ["--checklist", "l.txt"],
+     ["--principles"], ["--repeats", "2"], ["--inconsistent", "drop"], ["--page", "p.html"]],
+)  # fmt: skip
+def test_judging_of_steps_refuses_what_it_would_not_heed(
+    tmp_path: Path, capsys: Any, task: str, flags: list[str]
+) -> None:
+    data = write(tmp_path / "s.jsonl", [{"prompt": "?", "steps": ["one", "two"]}])
+    url = "http://127.0.0.1:9/v1"
+    assert verb(data, tmp_path / "out.jsonl", url, "--task", task, *flags) == 2
+    said = capsys.readouterr().err
+    assert f"{flags[0]} is for the task" in said
+    assert f"the task {task} would not heed it" in said
+    assert len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--means", "text"], ["--rationale"], ["--samples", "2"], ["--temperature", "1"],
+     ["--max-tokens", "9"]],
+)  # fmt: skip
+def test_a_local_judge_refuses_what_is_for_endpoints(
+    tmp_path: Path, capsys: Any, flags: list[str]
+) -> None:
+    data, out = candidates(tmp_path / "c.jsonl", 1), tmp_path / "out.jsonl"
+    assert main(["judge", str(data), "--out", str(out), "--judge", "smollm2-135m", *flags]) == 2
+    said = capsys.readouterr().err
+    assert f"{flags[0]} is for a judge behind an endpoint" in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_a_pipe_is_read_once(tmp_path: Path, capsys: Any) -> None:
+    data, out = candidates(tmp_path / "c.jsonl", 3), tmp_path / "judged.jsonl"
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+    # one writer and one end: whoever opens it again waits for ever
+    writing = threading.Thread(target=lambda: pipe.write_bytes(data.read_bytes()), daemon=True)
+    writing.start()
+    with fake_endpoint() as endpoint:
+        assert verb(pipe, out, endpoint.url, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 3
+    writing.join(5)
+    assert judge_run.count_rows([str(data)], None) == 3
+    assert judge_run.count_rows([str(data)], 2) == 2
 
 
 def test_bad_rows_are_named_or_counted(tmp_path: Path, capsys: Any) -> None:
