@@ -19,7 +19,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 from starlette.datastructures import FormData
 
 from assay.collect.pages import Words, fragment
-from assay.collect.render import Turn, render, turns, with_differences
+from assay.collect.render import Turn, render, shown_steps, turns, with_differences
 from assay.store import tables as t
 from assay.store.database import now_ms
 from assay.store.presets import PRESETS
@@ -82,24 +82,13 @@ def shown_responses(held: Assignment, word_diff: bool) -> list[ShownResponse]:
         texts = [[Turn(side[0].role, html)] for side, html in zip(texts, marked, strict=True)]
     return [
         ShownResponse(
-            response.id, label, said, _steps(response.steps or ()),
+            response.id, label, said, shown_steps(response.steps or ()),
             sum(len(str(m.content)) for m in response.messages),
         )
         for response, label, said in zip(
             held.responses, labels(len(held.responses)), texts, strict=True
         )
     ]  # fmt: skip
-
-
-def _steps(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "number": number,
-            "html": render(str(step["text"])),
-            "alternatives": [render(str(other)) for other in step.get("alternatives") or ()],
-        }
-        for number, step in enumerate(steps, start=1)
-    ]
 
 
 def task_state(held: Assignment, user: Mapping[str, Any] | None = None) -> dict[str, Any]:

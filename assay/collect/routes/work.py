@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.concurrency import run_in_threadpool
 
 from assay.collect import tasks
-from assay.collect.pages import fragment, page, words_for
+from assay.collect.pages import fragment, page, told, words_for
 from assay.collect.render import render
 from assay.collect.routing import Policy, RefusedError, Route, Viewer
 from assay.store import drafts, holding, people, undoing
@@ -209,7 +209,8 @@ def _submitted(
             shown=one("shown").split(), active_ms=0, rubric_id=one("rubric_id") or None,
         )  # fmt: skip
     except AnswerError as error:
-        return _page(request, project, Given(held), status=422, fields=fields, error=str(error),
+        why = told(request, "answer", str(error))
+        return _page(request, project, Given(held), status=422, fields=fields, error=why,
                      judgment_id=judgment_id)  # fmt: skip
     if held.feedback:
         said = _feedback(request, held, outcome)
