@@ -15,7 +15,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from fastapi import Request
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, func, or_, select
 from starlette.datastructures import FormData
 
 from assay.collect.pages import Words, fragment
@@ -321,6 +321,23 @@ def own(
         )
         for row in connection.execute(query)
     ]  # fmt: skip
+
+
+_LATEST = (
+    select(t.judgments.c.id)
+    .where(
+        t.judgments.c.project_id == bindparam("project"),
+        t.judgments.c.annotator_id == bindparam("annotator"),
+        t.judgments.c.withdrawn.is_(None), t.judgments.c.source == "person",
+    )
+    .order_by(t.judgments.c.submitted.desc(), t.judgments.c.id.desc())
+    .limit(1)
+)  # fmt: skip
+
+
+def latest(connection: Connection, project_id: str, annotator_id: str) -> str | None:
+    """The annotator's last standing judgment in a project: the first of :func:`own`."""
+    return connection.scalar(_LATEST, {"project": project_id, "annotator": annotator_id})
 
 
 def own_count(connection: Connection, project_id: str, annotator_id: str) -> int:

@@ -11,6 +11,7 @@ from fastapi import Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from assay.collect import tasks
@@ -23,7 +24,7 @@ from assay.store.database import now_ms
 from assay.store.desk import AccessError
 from assay.store.ids import new_id
 from assay.store.records import Assignment, Submitted
-from assay.store.store import PreferenceStore, Project
+from assay.store.store import PreferenceStore, Project, project_in
 
 MOST_ANSWER = 512 * 1024
 """Bytes of an answer as JSON."""
@@ -79,19 +80,19 @@ def _page(
 ) -> Response:
     store, viewer = _store(request), _viewer(request)
     assert viewer.annotator is not None
-    latest = store.read(tasks.own, project.id, viewer.id, 1)
+    last = store.read(tasks.latest, project.id, viewer.id)
     task = None
     if given.held is not None:
         task = tasks.task_html(
             request, given.held, project.settings, fields=fields, error=error,
-            last=latest[0].id if latest else None, judgment_id=judgment_id or new_id(),
+            last=last, judgment_id=judgment_id or new_id(),
             state=tasks.task_state(given.held),
         )  # fmt: skip
     done = store.read(tasks.own_count, project.id, viewer.id)
     return page(
         request, "work.html", status, project=project, task=Markup(task) if task else None,
         reason=given.reason, said=said,
-        done=done, last=latest[0].id if latest else None, actions=ACTIONS,
+        done=done, last=last, actions=ACTIONS,
         setup=_page_setup(request, project), project_id=project.id,
     )  # fmt: skip
 
@@ -342,14 +343,11 @@ def task(request: Request, comparison_id: Key) -> dict[str, Any]:
 
 
 def _json(request: Request, held: Assignment) -> dict[str, Any]:
-    store = _store(request)
-    project = store.project(held.project_id)
-    latest = store.read(tasks.own, held.project_id, _viewer(request).id, 1)
+    project, last = _store(request).read(_desk, held.project_id, _viewer(request).id)
     state = tasks.task_state(held)
     shown = tasks.task_html(
-        request, held, project.settings, last=latest[0].id if latest else None,
-        judgment_id=new_id(), state=state,
-    )  # fmt: skip
+        request, held, project.settings, last=last, judgment_id=new_id(), state=state
+    )
     return {
         **state,
         "prompt": [_message(m) for m in held.prompt],
@@ -367,6 +365,12 @@ def _json(request: Request, held: Assignment) -> dict[str, Any]:
         "rubric": held.rubric.to_dict(),
         "html": shown,
     }
+
+
+def _desk(connection: Connection, project_id: str, annotator_id: str) -> tuple[Project, str | None]:
+    """A project, and the annotator's last judgment in it."""
+    last = tasks.latest(connection, project_id, annotator_id)
+    return project_in(connection, project_id), last
 
 
 def _message(message: Any) -> dict[str, Any]:
