@@ -18,7 +18,7 @@ from assay.collect import tasks
 from assay.collect.pages import fragment, page, told, words_for
 from assay.collect.render import render
 from assay.collect.routing import Policy, RefusedError, Route, Viewer
-from assay.store import drafts, holding, people, undoing
+from assay.store import assignment, drafts, holding, people, undoing
 from assay.store.answers import AnswerError
 from assay.store.database import now_ms
 from assay.store.desk import AccessError
@@ -46,10 +46,15 @@ Whole = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What an annotator is given: a comparison, or why there is none."""
+    """What an annotator is given: a comparison, or why there is none.
+
+    ``project`` and ``last``, the annotator's last judgment, are there where it was just claimed.
+    """
 
     held: Assignment | None
     reason: str | None = None
+    project: Project | None = None
+    last: str | None = None
 
 
 def work(request: Request, project_id: str, comparison: str | None = None) -> Response:
@@ -119,17 +124,28 @@ def _claimed(
     store: PreferenceStore, project_id: str, annotator_id: str, have: tuple[str, ...]
 ) -> Given:
     try:
-        held = store.claim(project_id, annotator_id, have)
+        given = store.write(_taken, project_id, annotator_id, have)
     except AccessError as error:
         if error.code in ("enough", "blocked", "paused", "not-a-member"):
             return Given(None, error.code)
         raise
-    if held is not None:
-        return Given(held)
+    if given.held is not None:
+        return given
     # none, because the page holds as many as it may, or because there are no more
     most = store.project(project_id).settings.prefetch
     full = store.read(tasks.held_count, project_id, annotator_id) >= most
     return Given(None, None if full and have else "none-left")
+
+
+def _taken(
+    connection: Connection, project_id: str, annotator_id: str, have: tuple[str, ...]
+) -> Given:
+    """A comparison with what its page says besides, by one transaction: each takes its time."""
+    held = assignment.claim(connection, project_id, annotator_id, have)
+    if held is None:
+        return Given(None)
+    project, last = _desk(connection, project_id, annotator_id)
+    return Given(held, None, project, last)
 
 
 def _opened(request: Request, comparison_id: str) -> Assignment:
@@ -334,7 +350,8 @@ def claim(request: Request, project_id: Key, body: ClaimBody) -> dict[str, Any]:
     given = _claimed(store, project_id, viewer.id, tuple(body.have))
     if given.held is None:
         return {"assignment": None, "reason": given.reason}
-    return {"assignment": _json(request, given.held), "reason": None}
+    assert given.project is not None
+    return {"assignment": _shown(request, given.held, given.project, given.last), "reason": None}
 
 
 def task(request: Request, comparison_id: Key) -> dict[str, Any]:
@@ -344,6 +361,12 @@ def task(request: Request, comparison_id: Key) -> dict[str, Any]:
 
 def _json(request: Request, held: Assignment) -> dict[str, Any]:
     project, last = _store(request).read(_desk, held.project_id, _viewer(request).id)
+    return _shown(request, held, project, last)
+
+
+def _shown(
+    request: Request, held: Assignment, project: Project, last: str | None
+) -> dict[str, Any]:
     state = tasks.task_state(held)
     shown = tasks.task_html(
         request, held, project.settings, last=last, judgment_id=new_id(), state=state
