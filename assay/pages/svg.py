@@ -45,8 +45,8 @@ def rows_chart(
     """
     bottom = 8 + ROW * len(rows) + 6.0
     height = bottom + 48
-    left, right = min(LABEL, width / 3), width - 20
-    letters = int((left - 10) / LETTER)
+    left, right = min(LABEL, 0.36 * width), width - 20
+    letters = int((left - 14) / LETTER)
 
     def x(value: float) -> float:
         return left + (min(max(value, low), high) - low) / (high - low) * (right - left)
