@@ -34,8 +34,8 @@ POINTS = ("first-much", "first-better", "tie", "second-slightly", "second-much")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Recorded):
-    """Fifty annotators who think for five seconds, less than reading takes, then for none."""
+class Load(Recorded):
+    """Annotators at work, some of whom leave and some of whom are late."""
 
     annotators: int = 50
     comparisons: int = 2000
@@ -47,11 +47,17 @@ class Settings(Recorded):
     slow: float = 0.05
     """Share of answers that come after the lease."""
     lease_seconds: float = 20.0
-    flat_out: int = 300
-    """Comparisons of the run without pauses; 0 leaves it out."""
     postgres: str | None = None
     """URL of an empty database. Default: ASSAY_POSTGRES, or else SQLite alone."""
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Load):
+    """Fifty annotators who think for five seconds, less than reading takes, then for none."""
+
+    flat_out: int = 300
+    """Comparisons of the run without pauses; 0 leaves it out."""
 
 
 @dataclass
@@ -124,7 +130,7 @@ def load(
     }
 
 
-def prepared(store: PreferenceStore, settings: Settings, comparisons: int) -> tuple[str, list[str]]:
+def prepared(store: PreferenceStore, settings: Load, comparisons: int) -> tuple[str, list[str]]:
     """A project full of comparisons, and its annotators."""
     name = f"load {new_id()}"
     project = store.create_project(

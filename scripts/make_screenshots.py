@@ -334,6 +334,7 @@ def every_page(camera: Camera, demo: Demo) -> None:
         ("settings", f"{pairs}/settings"), ("members", f"{pairs}/members"),
         ("data", f"{pairs}/data"), ("events", f"{pairs}/events"),
         ("flags", f"{pairs}/flags"), ("webhooks", f"{pairs}/webhooks"),
+        ("comparison", f"{pairs}/comparisons/{demo.disputed}"),
     ):  # fmt: skip
         camera.take(name, path, "Ada", all_sizes=True)
     for name, path in at.items():

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import assay
 from assay.collect.limits import BodyLimit, Limiter, TooOftenError
-from assay.collect.pages import page
+from assay.collect.pages import page, told
 from assay.collect.routes import account, api, manage, oidc, review, work
 from assay.collect.routes.oidc import Oidc, OidcSettings
 from assay.collect.routing import RefusedError, Route, guarded
@@ -155,6 +155,7 @@ def add_headers(headers: MutableHeaders, path: str, is_https: bool) -> None:
 
 def answered(request: Request, status: int, code: str, message: str, **more: Any) -> Response:
     """An error as the asker reads it: JSON under /api, a page elsewhere."""
+    message = told(request, code, message)
     if request.url.path.startswith("/api/"):
         return JSONResponse({"code": code, "message": message, **more}, status)
     if status == 401 and request.method == "GET":

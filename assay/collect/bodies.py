@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from assay.errors import DataError
+from assay.store.changing import MOST_OVERLAP, MOST_PLACE
 from assay.store.records import (
     Kind,
     NewComparison,
@@ -519,6 +520,22 @@ class ComparisonsIn(Body):
     )
 
 
+class ComparisonChange(Body):
+    """What to change of a comparison; what is not named stays as it is."""
+
+    overlap: int | None = Field(
+        None, ge=1, le=MOST_OVERLAP,
+        description="Judgments wanted: no fewer than it has. Where it is more, surplus ones count "
+        "first.",
+    )  # fmt: skip
+    place: float | None = Field(
+        None, ge=-MOST_PLACE, le=MOST_PLACE, description="Its turn: less is sooner."
+    )
+    is_withdrawn: bool | None = Field(
+        None, description="True: give it out no more. False: give it out again."
+    )
+
+
 class Added(BaseModel):
     """What was taken in."""
 
@@ -584,7 +601,13 @@ class JudgmentOut(BaseModel):
     is_correct: bool | None
 
 
-class ComparisonOut(ComparisonRow):
+class ComparisonState(ComparisonRow):
+    """A comparison with its turn."""
+
+    place: float
+
+
+class ComparisonOut(ComparisonState):
     """A comparison with its responses, as imported, and its judgments by time."""
 
     prompt: list[dict[str, Any]]

@@ -11,12 +11,12 @@ from markupsafe import Markup
 from assay.collect.pages import Words
 from assay.collect.quality import Asked, Period, Person, Quality, Standing
 from assay.data.audit.figures import Outcome
-from assay.pages.svg import Mark, columns_chart, line_chart, rows_chart
+from assay.pages.svg import NARROW, WIDTH, Mark, columns_chart, line_chart, rows_chart
 from assay.types import Figure
 
 MOST_ROWS = 20
-MOST_LABELS = 8
-"""Days that are named under an axis."""
+MOST_LABELS = {WIDTH: 8, NARROW: 4}
+"""Days that are named under an axis, by its width."""
 
 
 def day(start: int) -> str:
@@ -29,14 +29,18 @@ def throughput(quality: Quality, words: Words) -> Markup | None:
     if not quality.periods:
         return None
     counts = [float(p.judgments) for p in quality.periods]
-    labels = [""] * len(counts)
-    for place, label in _labels(quality.periods):
-        labels[int(place)] = label
     axis = words("review.week" if quality.by_week else "review.day")
-    svg = columns_chart(str(words("review.throughput")), labels, [("model", counts)], str(axis))
+
+    def draw(width: float) -> str:
+        labels = [""] * len(counts)
+        for place, label in _labels(quality.periods, width):
+            labels[int(place)] = label
+        title = str(words("review.throughput"))
+        return columns_chart(title, labels, [("model", counts)], str(axis), width)
+
     best = max(quality.periods, key=lambda p: p.judgments)
-    return _with_description(
-        svg, words("review.throughput-desc", n=len(counts), most=best.judgments,
+    return _drawn(
+        draw, words("review.throughput-desc", n=len(counts), most=best.judgments,
                    day=day(best.start))
     )  # fmt: skip
 
@@ -55,12 +59,16 @@ def drift(quality: Quality, words: Words) -> Markup | None:
                             [hi for _, _, hi in found])  # fmt: skip
     if not lines or len(quality.periods) < 2:
         return None
-    svg = line_chart(
-        str(words("review.drift")), [float(i) for i in range(len(quality.periods))], lines,
-        _labels(quality.periods), str(words("review.week" if quality.by_week else "review.day")),
-        names={style: named[style][0] for style in lines},
-    )  # fmt: skip
-    return _with_description(svg, words("review.drift-desc", n=len(quality.periods)))
+
+    def draw(width: float) -> str:
+        return line_chart(
+            str(words("review.drift")), [float(i) for i in range(len(quality.periods))], lines,
+            _labels(quality.periods, width),
+            str(words("review.week" if quality.by_week else "review.day")),
+            names={style: named[style][0] for style in lines}, width=width,
+        )  # fmt: skip
+
+    return _drawn(draw, words("review.drift-desc", n=len(quality.periods)))
 
 
 def leaderboard(board: Sequence[Standing], words: Words) -> Markup | None:
@@ -109,9 +117,11 @@ def _dots(
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
     marks = [(label, [Mark(*bounds, "model")]) for label, bounds in found]
-    svg = rows_chart(title, marks, low, high, xlabel, line)
     said = "; ".join(f"{label} {v:.2f} [{lo:.2f}, {hi:.2f}]" for label, (v, lo, hi) in found)
-    return _with_description(svg, words("review.dots-desc", n=len(found), rows=said))
+    return _drawn(
+        lambda width: rows_chart(title, marks, low, high, xlabel, line, width),
+        words("review.dots-desc", n=len(found), rows=said),
+    )
 
 
 def _bounds(outcome: Outcome) -> tuple[float, float, float]:
@@ -123,11 +133,16 @@ def _bounds(outcome: Outcome) -> tuple[float, float, float]:
             outcome.high if math.isfinite(outcome.high) else value)  # fmt: skip
 
 
-def _labels(periods: Sequence[Period]) -> list[tuple[float, str]]:
+def _labels(periods: Sequence[Period], width: float) -> list[tuple[float, str]]:
     """Dates of some of the periods, evenly spread."""
-    step = max(1, math.ceil(len(periods) / MOST_LABELS))
+    step = max(1, math.ceil(len(periods) / MOST_LABELS[width]))
     return [(float(i), day(periods[i].start)[5:]) for i in range(0, len(periods), step)]
 
 
-def _with_description(svg: str, text: Markup) -> Markup:
-    return Markup(svg.replace("</title>", f"</title><desc>{text}</desc>", 1))  # both are escaped
+def _drawn(draw: Callable[[float], str], text: Markup) -> Markup:
+    """A chart with its description, wide and narrow: the style sheet shows the one that fits."""
+    described = (
+        draw(width).replace("</title>", f"</title><desc>{text}</desc>", 1)
+        for width in (WIDTH, NARROW)
+    )
+    return Markup("".join(described))  # all of it is escaped

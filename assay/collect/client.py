@@ -253,6 +253,31 @@ class CollectClient:
             yield from page["items"]
             after = page["next"]
 
+    def change_comparison(
+        self,
+        project_id: str,
+        comparison_id: str,
+        *,
+        overlap: int | None = None,
+        place: int | float | None = None,
+        is_withdrawn: bool | None = None,
+    ) -> dict[str, Any]:
+        """Change how many judgments of a comparison are wanted, its turn, or whether it is given.
+
+        All that is named or nothing; the comparison as it is then.
+
+        Args:
+            overlap: No fewer than it has. Where it is more, surplus judgments count first.
+            place: Its turn; less is sooner. An import counts from 1.
+            is_withdrawn: True gives it to nobody any more, False gives it out again.
+
+        Raises:
+            CollectError: If the site refuses it; nothing is changed then.
+        """
+        path = f"/projects/{_part(project_id)}/comparisons/{_part(comparison_id)}"
+        body = _given(overlap=overlap, place=place, is_withdrawn=is_withdrawn)
+        return self._json("PATCH", path, body)
+
     def withdraw(self, project_id: str, comparison_id: str) -> None:
         """Give a comparison out no more."""
         path = f"/projects/{_part(project_id)}/comparisons/{_part(comparison_id)}/withdraw"

@@ -68,6 +68,9 @@ class Words:
         shown = {k: f"{v:,}" if isinstance(v, int) else v for k, v in values.items()}
         return Markup(said).format(**shown) if values else Markup(said)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._words
+
     def starting(self, prefix: str) -> list[str]:
         """Keys that begin so."""
         return [key for key in self._words if key.startswith(prefix)]
@@ -79,6 +82,19 @@ def words_for(request: Request) -> Words:
     settings = viewer.annotator.settings if viewer.annotator else {}
     accepted = request.headers.get("accept-language", "")
     return Words(locale.chosen(settings.get("locale"), accepted))
+
+
+def told(request: Request, code: str, message: str) -> str:
+    """What somebody reads of an error: the sentence of its code in their language.
+
+    In English that is the error's own, which is the more exact one; programs, by their tokens,
+    read it in every language, and so does who meets a code that no annotator's page can.
+    """
+    viewer: Viewer = getattr(request.state, "viewer", Viewer())
+    words, key = words_for(request), f"said.{code}"
+    if viewer.by_token or words.code == locale.DEFAULT or key not in words:
+        return message
+    return words(key, message=message).unescape()
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:

@@ -326,6 +326,18 @@ def turns(messages: Sequence[Message]) -> list[Turn]:
     return [Turn(message.role, _message(message)) for message in messages]
 
 
+def shown_steps(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Steps of a solution as they are shown: ``number`` from 1, ``html``, ``alternatives``."""
+    return [
+        {
+            "number": number,
+            "html": render(str(step["text"])),
+            "alternatives": [render(str(other)) for other in step.get("alternatives") or ()],
+        }
+        for number, step in enumerate(steps, start=1)
+    ]
+
+
 def _message(message: Message) -> Markup:
     shown = render(message.content) if message.content else Markup("")
     calls = (message.extra or {}).get("tool_calls")

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from assay.collect.limits import Limiter
@@ -132,17 +133,30 @@ async def admit(request: Request, policy: Policy) -> None:
 
 
 def _viewer(store: PreferenceStore, request: Request, policy: Policy) -> Viewer:
-    viewer = _asker(store, request)
+    """Who asks, by one look into the store; by none, where they do not say who they are."""
+    if request.headers.get("authorization") or request.cookies.get(COOKIE):
+        return store.read(_known, request, policy)
+    if policy > Policy.PUBLIC:
+        raise _unknown()
+    return Viewer()
+
+
+def _unknown() -> RefusedError:
+    return RefusedError(401, "sign-in", "Sign in first.")
+
+
+def _known(connection: Connection, request: Request, policy: Policy) -> Viewer:
+    viewer = _asker(connection, request)
     project_id = request.path_params.get("project_id")
     if viewer.annotator is None:
         if policy > Policy.PUBLIC:
-            raise RefusedError(401, "sign-in", "Sign in first.")
+            raise _unknown()
         return viewer
     rank = Policy.SITE_ADMIN if viewer.annotator.is_site_admin else Policy.SIGNED_IN
     if project_id is not None and rank < Policy.SITE_ADMIN:
-        role = store.read(people.role_of, project_id, viewer.id)
+        role = people.role_of(connection, project_id, viewer.id)
         rank = RANK[role] if role else Policy.SIGNED_IN
-    elif project_id is not None and not store.read(has_project, project_id):
+    elif project_id is not None and not has_project(connection, project_id):
         raise hidden()
     if rank < policy:
         # whether the project exists is nobody's business who is not in it
@@ -150,17 +164,17 @@ def _viewer(store: PreferenceStore, request: Request, policy: Policy) -> Viewer:
     return Viewer(viewer.annotator, viewer.csrf, viewer.by_token, project_id, rank)
 
 
-def _asker(store: PreferenceStore, request: Request) -> Viewer:
+def _asker(connection: Connection, request: Request) -> Viewer:
     kind, _, secret = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer" and secret:
-        owner = store.read(people.token_owner, secret.strip())
+        owner = people.token_owner(connection, secret.strip())
         if owner is None:
             limiter: Limiter = request.app.state.limiter
             limiter.check("token", client_of(request), 30, 60)
             raise RefusedError(401, "token", "The token is unknown or over.")
         return Viewer(owner, by_token=True)
     cookie = request.cookies.get(COOKIE)
-    session = store.read(people.session, cookie) if cookie else None
+    session = people.session(connection, cookie) if cookie else None
     return Viewer(session.annotator, session.csrf) if session else Viewer()
 
 

@@ -15,11 +15,11 @@ from string import ascii_uppercase
 from typing import Any
 
 from fastapi import Request
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, func, or_, select
 from starlette.datastructures import FormData
 
 from assay.collect.pages import Words, fragment
-from assay.collect.render import Turn, render, turns, with_differences
+from assay.collect.render import Turn, render, shown_steps, turns, with_differences
 from assay.store import tables as t
 from assay.store.database import now_ms
 from assay.store.presets import PRESETS
@@ -82,24 +82,13 @@ def shown_responses(held: Assignment, word_diff: bool) -> list[ShownResponse]:
         texts = [[Turn(side[0].role, html)] for side, html in zip(texts, marked, strict=True)]
     return [
         ShownResponse(
-            response.id, label, said, _steps(response.steps or ()),
+            response.id, label, said, shown_steps(response.steps or ()),
             sum(len(str(m.content)) for m in response.messages),
         )
         for response, label, said in zip(
             held.responses, labels(len(held.responses)), texts, strict=True
         )
     ]  # fmt: skip
-
-
-def _steps(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "number": number,
-            "html": render(str(step["text"])),
-            "alternatives": [render(str(other)) for other in step.get("alternatives") or ()],
-        }
-        for number, step in enumerate(steps, start=1)
-    ]
 
 
 def task_state(held: Assignment, user: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -332,6 +321,23 @@ def own(
         )
         for row in connection.execute(query)
     ]  # fmt: skip
+
+
+_LATEST = (
+    select(t.judgments.c.id)
+    .where(
+        t.judgments.c.project_id == bindparam("project"),
+        t.judgments.c.annotator_id == bindparam("annotator"),
+        t.judgments.c.withdrawn.is_(None), t.judgments.c.source == "person",
+    )
+    .order_by(t.judgments.c.submitted.desc(), t.judgments.c.id.desc())
+    .limit(1)
+)  # fmt: skip
+
+
+def latest(connection: Connection, project_id: str, annotator_id: str) -> str | None:
+    """The annotator's last standing judgment in a project: the first of :func:`own`."""
+    return connection.scalar(_LATEST, {"project": project_id, "annotator": annotator_id})
 
 
 def own_count(connection: Connection, project_id: str, annotator_id: str) -> int:

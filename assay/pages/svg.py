@@ -12,8 +12,12 @@ from html import escape
 from typing import NamedTuple
 
 WIDTH = 720.0
+NARROW = 320.0
+"""Of a chart for a telephone: scaled down to it, the text of a wide one could not be read."""
 ROW = 26.0
 LABEL = 190.0
+LETTER = 7.2
+"""Of 12 px, in a wide face, about so wide."""
 NAME = 150.0
 
 
@@ -33,6 +37,7 @@ def rows_chart(
     high: float,
     xlabel: str,
     line: float | None = None,
+    width: float = WIDTH,
 ) -> str:
     """A row a label, with dots and intervals on one axis, and an upright line at a value.
 
@@ -40,20 +45,22 @@ def rows_chart(
     """
     bottom = 8 + ROW * len(rows) + 6.0
     height = bottom + 48
+    left, right = min(LABEL, 0.36 * width), width - 20
+    letters = int((left - 14) / LETTER)
 
     def x(value: float) -> float:
-        return LABEL + (min(max(value, low), high) - low) / (high - low) * (WIDTH - LABEL - 20)
+        return left + (min(max(value, low), high) - low) / (high - low) * (right - left)
 
     parts = []
-    for value in round_ticks(low, high):
+    for value in round_ticks(low, high, _ticks(width)):
         parts.append(_line(x(value), 8.0, x(value), bottom, "grid"))
         parts.append(_text(x(value), bottom + 18, f"{value:g}"))
-    parts.append(_text((LABEL + WIDTH - 20) / 2, bottom + 40, xlabel))
+    parts.append(_text((left + right) / 2, bottom + 40, xlabel))
     if line is not None:
         parts.append(_line(x(line), 8.0, x(line), bottom, "chance"))
     for i, (label, marks) in enumerate(rows):
         y = 8 + ROW * (i + 0.5)
-        parts.append(_text(LABEL - 10, y + 4, _short(label), "end"))
+        parts.append(_text(left - 10, y + 4, _short(label, letters), "end"))
         for mark in reversed(marks):
             if mark.low is not None and mark.high is not None:
                 parts.append(_line(x(mark.low), y, x(mark.high), y, f"bar {mark.style}"))
@@ -61,7 +68,7 @@ def rows_chart(
                 parts.append(_symbol(x(mark.value), y, mark.style))
             else:
                 parts.append(_arrow(x(mark.value), y, mark.value > high, mark.style))
-    return _svg(title, WIDTH, height, parts)
+    return _svg(title, width, height, parts, _kind(width))
 
 
 def line_chart(
@@ -74,6 +81,7 @@ def line_chart(
     names: Mapping[str, str] | None = None,
     level: tuple[float, float] | None = None,
     marks: Sequence[tuple[float, str]] = (),
+    width: float = WIDTH,
 ) -> str:
     """Lines with bands: name to (value, low, high); a line goes past the x where it has nan.
 
@@ -86,7 +94,7 @@ def line_chart(
     """
     left, top, bottom = 54.0, 12.0, 286.0
     height = 346.0 if below else 330.0
-    right = WIDTH - (NAME if names else 20.0)
+    right = width - (min(NAME, 0.36 * width) if names else 20.0)
     every = [v for value, low_, high_ in lines.values() for v in (*value, *low_, *high_)]
     every = [v for v in (*every, *(level or ())) if math.isfinite(v)]
     low, high = min(every), max(every)
@@ -113,7 +121,7 @@ def line_chart(
         parts.append(_text(x(at), top - 2, label))
     for row, under in enumerate((labels, below)):
         parts += [_text(x(at), bottom + 18 + 16 * row, label) for at, label in under]
-    parts.append(_text((left + WIDTH) / 2, height - 6, xlabel))
+    parts.append(_text((left + width) / 2, height - 6, xlabel))
     ends = {n: y([v for v in lines[n][0] if math.isfinite(v)][-1]) for n in names or {}}
     for name, at in apart(ends, 14.0, top, bottom).items():
         parts.append(_text(right + 8, at + 4, (names or {})[name], "start"))
@@ -121,7 +129,7 @@ def line_chart(
         rows = zip(of_line[name], middle, lower, upper, strict=True)
         drawn = [(x(a), y(v), y(lo), y(hi)) for a, v, lo, hi in rows if math.isfinite(v)]
         parts += _curve(name, drawn)
-    return _svg(title, WIDTH, height, parts)
+    return _svg(title, width, height, parts, _kind(width))
 
 
 class Dot(NamedTuple):
@@ -250,11 +258,12 @@ def columns_chart(
     labels: Sequence[str],
     groups: Sequence[tuple[str, Sequence[float]]],
     xlabel: str,
+    width: float = WIDTH,
 ) -> str:
     """Upright bars over labelled bins, one of each group side by side: (style, heights)."""
     height, left, top, bottom = 260.0, 54.0, 12.0, 206.0
     highest = max((v for _, values in groups for v in values), default=0.0) or 1.0
-    step = (WIDTH - left - 20) / max(len(labels), 1)
+    step = (width - left - 20) / max(len(labels), 1)
     wide = step * 0.8 / max(len(groups), 1)
 
     def y(value: float) -> float:
@@ -262,15 +271,15 @@ def columns_chart(
 
     parts = []
     for value in round_ticks(0.0, highest, wanted=4):
-        parts.append(_line(left, y(value), WIDTH - 20.0, y(value), "grid"))
+        parts.append(_line(left, y(value), width - 20.0, y(value), "grid"))
         parts.append(_text(left - 6, y(value) + 4, f"{value:g}", "end"))
     for i, label in enumerate(labels):
         at = left + step * (i + 0.1)
         parts.append(_text(at + step * 0.4, bottom + 18, label))
         for k, (style, values) in enumerate(groups):
             parts.append(_rect(style, at + k * wide, y(values[i]), wide, bottom - y(values[i])))
-    parts.append(_text((left + WIDTH) / 2, height - 8, xlabel))
-    return _svg(title, WIDTH, height, parts)
+    parts.append(_text((left + width) / 2, height - 8, xlabel))
+    return _svg(title, width, height, parts, _kind(width))
 
 
 def apart(places: Mapping[str, float], gap: float, low: float, high: float) -> dict[str, float]:
@@ -428,8 +437,16 @@ def _svg(title: str, width: float, height: float, parts: Sequence[str], kind: st
     )
 
 
-def _short(label: str) -> str:
-    return label if len(label) <= 27 else label[:26] + "…"
+def _kind(width: float) -> str:
+    return "wide" if width >= WIDTH else "narrow"
+
+
+def _ticks(width: float) -> int:
+    return 6 if width >= WIDTH else 5
+
+
+def _short(label: str, most: int) -> str:
+    return label if len(label) <= most else label[: most - 1] + "…"
 
 
 def _n(value: float) -> str:

@@ -193,7 +193,7 @@ def _set_quota(
     """Give work, which must be locked, so many slots; how many surplus judgments count now."""
     ids = [row.id for row in comparisons]
     judged, slots = defaultdict(list), defaultdict(list)
-    # judgments before slots, the order in which who submits anew locks them
+    # judgments before slots, the order in which who submits locks them
     for row in connection.execute(_surplus_of(ids)):
         judged[row.comparison_id].append(row)
     for row in connection.execute(_slots_of(ids)):

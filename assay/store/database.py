@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import selectors
 import sqlite3
 import threading
 import time
@@ -319,14 +320,36 @@ def _json(value: object) -> str:
 
 
 def _postgres(url: URL) -> Engine:
-    return create_engine(
+    import psycopg
+
+    engine = create_engine(
         url,
-        pool_pre_ping=True,
         pool_size=8,
         max_overflow=24,
         connect_args={"connect_timeout": 5},
         json_serializer=_json,
     )
+
+    @event.listens_for(engine, "checkout")
+    def _lent(connection: Any, _record: Any, _proxy: Any) -> None:
+        # a server that went away said so, which stands unread: only then is it asked, for a ping
+        # each time (pool_pre_ping) is a quarter of what a short reading asks of the server
+        if not _is_quiet(connection):
+            try:
+                engine.dialect.do_ping(connection)
+            except psycopg.Error as error:
+                raise sql.InvalidatePoolError("the connection is gone") from error
+
+    return engine
+
+
+def _is_quiet(connection: Any) -> bool:
+    """Whether a connection of PostgreSQL is open and nothing unread has come by it."""
+    if connection.closed:
+        return False
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(connection.fileno(), selectors.EVENT_READ)
+        return not waiting.select(0)
 
 
 def _is_lost(error: DBAPIError) -> bool:

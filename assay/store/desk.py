@@ -88,10 +88,19 @@ _CASE = (
 )  # fmt: skip
 
 
-def case_of(connection: Connection, comparison_id: str, annotator_id: str) -> tuple[Row[Any], Desk]:
-    """A comparison, and a member's desk, also a blocked one's or in a pause: work done is taken."""
+_CASE_LOCKED = _CASE.with_for_update(of=t.comparisons, key_share=True)
+
+
+def case_of(
+    connection: Connection, comparison_id: str, annotator_id: str, *, locked: bool = False
+) -> tuple[Row[Any], Desk]:
+    """A comparison, and a member's desk, also a blocked one's or in a pause: work done is taken.
+
+    Args:
+        locked: Whether others who change the comparison or judge it wait until the commit.
+    """
     key = {"comparison": comparison_id, "annotator": annotator_id}
-    row = connection.execute(_CASE, key).one_or_none()
+    row = connection.execute(_CASE_LOCKED if locked else _CASE, key).one_or_none()
     if row is None:
         raise AccessError("not-found", "There is no such comparison.")
     settings = ProjectSettings.from_dict(row.project_settings)

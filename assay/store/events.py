@@ -74,6 +74,8 @@ def record_event(
     Returns:
         The entry's number.
     """
+    # before the head is locked: others wait for it for each statement less
+    hooks = _hooks_for(connection, project_id, action)
     head = connection.execute(_HEAD).one_or_none()
     if head is None:
         raise StoreError("The head of the record of events is gone; restore it from a backup.")
@@ -86,8 +88,9 @@ def record_event(
         "subject": subject, "detail": said, "previous": head.digest, "digest": digest,
     })  # fmt: skip
     connection.execute(_MOVED, {"seq": seq, "digest": digest})
-    if project_id is not None:
-        _note_webhooks(connection, project_id, action, seq, at)
+    if hooks:
+        rows = [{"id": new_id(), "webhook_id": i, "event_seq": seq, "due": at} for i in hooks]
+        connection.execute(insert(t.deliveries), rows)
     return int(seq)
 
 
@@ -102,15 +105,12 @@ def _digest(previous: str, fields: tuple[Any, ...]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _note_webhooks(connection: Connection, project_id: str, action: str, seq: int, at: int) -> None:
+def _hooks_for(connection: Connection, project_id: str | None, action: str) -> list[str]:
+    """Webhooks of a project that want to be told of an action."""
+    if project_id is None:
+        return []
     hooks = connection.execute(_HOOKS, {"project": project_id})
-    rows = [
-        {"id": new_id(), "webhook_id": hook.id, "event_seq": seq, "due": at}
-        for hook in hooks
-        if not hook.actions or action in hook.actions
-    ]
-    if rows:
-        connection.execute(insert(t.deliveries), rows)
+    return [hook.id for hook in hooks if not hook.actions or action in hook.actions]
 
 
 def verify_chain(connection: Connection) -> int | None:

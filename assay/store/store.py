@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Row, func, insert, select, text, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
 
 from assay.errors import ConfigError, StoreError
 from assay.store import assignment, desk, importing, submitting
@@ -139,12 +139,7 @@ class PreferenceStore:
         Raises:
             StoreError: If there is none such.
         """
-        found = self.read(
-            lambda c: c.execute(_projects().where(t.projects.c.id == project_id)).one_or_none()
-        )
-        if found is None:
-            raise StoreError("There is no such project.")
-        return _project(found)
+        return self.read(project_in, project_id)
 
     def project_named(self, name: str | None) -> Project:
         """A project by name or id, or the only one.
@@ -249,6 +244,17 @@ def _projects() -> Any:
     )
 
 
+_PROJECT = _projects().where(t.projects.c.id == bindparam("project"))
+
+
+def project_in(connection: Connection, project_id: str) -> Project:
+    """A project by id, inside a transaction; see :meth:`PreferenceStore.project`."""
+    found = connection.execute(_PROJECT, {"project": project_id}).one_or_none()
+    if found is None:
+        raise StoreError("There is no such project.")
+    return _project(found)
+
+
 def _project(row: Row[Any]) -> Project:
     return Project(
         row.id, row.name, ProjectSettings.from_dict(row.settings), row.rubric_id,
@@ -305,7 +311,7 @@ def _change_project(
         connection.execute(
             select(t.projects.c.id).where(t.projects.c.id == project_id).with_for_update()
         )
-        check(_project(connection.execute(_projects().where(t.projects.c.id == project_id)).one()))
+        check(project_in(connection, project_id))
     values: dict[str, Any] = {}
     if settings is not None:
         values["settings"] = settings.to_dict()

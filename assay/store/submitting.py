@@ -52,8 +52,9 @@ def submit(
     repeat = _repeat(connection, annotator_id, judgment_id, comparison_id)
     if repeat is not None:
         return repeat
-    comparison, at = case_of(connection, comparison_id, annotator_id)
-    # before the slot: a surplus one may just be getting a slot by a raised quota
+    # comparison, judgments, slots: the order in which a quota is changed. While we look for a slot
+    # none is added, else a judgment would be kept as surplus beside a free one
+    comparison, at = case_of(connection, comparison_id, annotator_id, locked=True)
     earlier = standing_judgment(connection, comparison_id, annotator_id, locked=True)
     slot = own_slot(connection, comparison_id, annotator_id)
     order = _order(connection, comparison_id, slot, shown)

@@ -435,11 +435,51 @@ def test_lists_filter_and_go_on_by_number(site):
     assert site.as_("reviewer").get(path, params={"limit": 501}).status_code == 422
 
 
+def test_a_comparison_is_changed_in_part_and_a_repeat_leaves_it(site):
+    admin, (first, second, *_) = site.as_("admin"), site.ids()
+    path = site.path("comparisons", first)
+    before = site.as_("reviewer").get(path).json()
+    assert (before["overlap"], before["place"]) == (2, 1.0)
+    for _ in range(2):
+        said = admin.patch(path, json={"overlap": 3, "place": 77.5})
+        assert said.status_code == 200
+        kept = {k: v for k, v in before.items() if k in said.json()}
+        assert said.json() == {**kept, "overlap": 3, "place": 77.5}
+    assert site.judge("ada")["comparison_id"] == second  # whose turn comes sooner now
+    assert admin.patch(path, json={"is_withdrawn": True}).json()["is_withdrawn"]
+    assert admin.patch(path, json={}).json()["is_withdrawn"]
+    again = admin.patch(path, json={"is_withdrawn": False, "overlap": 1}).json()
+    assert (again["is_withdrawn"], again["overlap"], again["place"]) == (False, 1, 77.5)
+    assert site.store.problems() == []
+
+
+def test_a_change_that_is_refused_changes_nothing(site):
+    admin, first = site.as_("admin"), site.ids()[0]
+    path = site.path("comparisons", first)
+    site.judge("ada")
+    site.judge("bob")
+    before = admin.get(path).json()
+    assert before["filled"] == 2
+    said = admin.patch(path, json={"overlap": 1, "place": 9, "is_withdrawn": True})
+    assert (said.status_code, said.json()["code"]) == (422, "refused")
+    assert "has 2 judgments" in said.json()["message"]
+    for body in ({"overlap": 0}, {"overlap": 101}, {"place": 1e13}, {"place": "soon"},
+                 {"is_withdrawn": "perhaps"}, {"filled": 0}):  # fmt: skip
+        assert admin.patch(path, json=body).status_code == 422
+    assert admin.get(path).json() == before
+    _add(site, {**PAIR, "purpose": "gold", "expected": {"choice": None}, "prompt": "x"})
+    gold = site.path("comparisons", site.ids()[-1])
+    said = admin.patch(gold, json={"overlap": 3})
+    assert (said.status_code, "it has no overlap" in said.json()["message"]) == (422, True)
+
+
 def test_what_is_of_another_project_is_not_found(site):
     theirs = site.ids(site.other)[0]
     admin = site.as_("admin")
     assert admin.get(site.path("comparisons", theirs)).status_code == 404
     assert admin.post(site.path("comparisons", theirs, "withdraw")).status_code == 404
+    for body in ({}, {"overlap": 3}, {"place": 1}, {"is_withdrawn": False}):
+        assert admin.patch(site.path("comparisons", theirs), json=body).status_code == 404
     hook = site.as_("outsider").post(
         f"/api/v1/projects/{site.other}/webhooks", json={"url": "https://example.org"}
     )

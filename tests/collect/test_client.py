@@ -106,6 +106,12 @@ def test_comparisons_go_in_and_judgments_come_out(served, pair, tmp_path):
     assert client.progress(site.project)["judgments"] == 3
     client.withdraw(site.project, next(client.comparisons(site.project))["id"])
     assert client.progress(site.project)["withdrawn"] == 1
+    last = list(client.comparisons(site.project))[-1]["id"]
+    moved = client.change_comparison(site.project, last, overlap=7, place=-1)
+    assert (moved["overlap"], moved["place"], moved["is_withdrawn"]) == (7, -1.0, False)
+    assert client.change_comparison(site.project, last, is_withdrawn=True)["overlap"] == 7
+    assert client.progress(site.project)["withdrawn"] == 2
+    assert not client.change_comparison(site.project, last, is_withdrawn=False)["is_withdrawn"]
     changed = client.change_project(site.project, settings={"overlap": 4}, is_paused=True)
     assert (changed["settings"]["overlap"], changed["is_paused"]) == (4, True)
     assert next(client.comparisons(site.project, kind="pair", state="open"))["overlap"] != 4

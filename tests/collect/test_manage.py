@@ -15,7 +15,8 @@ import assay.collect
 from assay.collect import forms, locale
 from assay.collect.routes.manage_data import said
 from assay.store import comparisons, desk, holding, people
-from assay.store.records import Dimension, ProjectSettings, Rubric
+from assay.store.records import Dimension, NewComparison, NewResponse, ProjectSettings, Rubric
+from assay.types import as_messages
 
 pytestmark = pytest.mark.medium
 
@@ -412,6 +413,28 @@ def test_a_comparison_shows_its_judgments(site):
     assert "annotator person" in site.as_("reviewer").get(at).text
     gold = site.comparisons()[6]
     assert "Expected answer" in site.as_("reviewer").get(site.at(f"/comparisons/{gold}")).text
+
+
+def test_a_comparison_is_shown_as_annotators_see_it(site):
+    steps = ({"text": "So $x = 2$.", "alternatives": ("Or **three**.",)}, {"text": "Done."})
+    site.store.add_comparisons(site.project, [
+        NewComparison(
+            as_messages("Say *it*. <script>alert(1)</script>", "user"),
+            tuple(NewResponse(as_messages(t, "assistant")) for t in ("**bold**", "`code`")),
+        ),
+        NewComparison(
+            as_messages("Solve", "user"),
+            (NewResponse(as_messages("…", "assistant"), steps=steps),), kind="steps",
+        ),
+    ], source="test")  # fmt: skip
+    pair, solution = site.comparisons()[-2:]
+    page = site.as_("reviewer").get(site.at(f"/comparisons/{pair}")).text
+    for shown in ("<em>it</em>", "<strong>bold</strong>", "<code>code</code>", "&lt;script&gt;"):
+        assert shown in page
+    assert "<script>alert" not in page
+    page = site.as_("reviewer").get(site.at(f"/comparisons/{solution}")).text
+    assert "<math" in page
+    assert "<strong>three</strong>" in page
 
 
 def test_quota_turn_and_withdrawal_are_changed(site):

@@ -197,7 +197,9 @@ def test_the_dashboard_says_in_tables_what_its_charts_show(store: PreferenceStor
     made, _ = judged_project(store, 20)
     who = visitor(store, "reviewer", made)
     page = who.client.get(f"/projects/{made}").text
-    assert page.count("<svg") == page.count("<title>") - 1 == page.count("<desc>") == 3
+    # each wide, and narrow for a telephone
+    assert page.count('class="wide" viewBox') == page.count('class="narrow" viewBox') == 3
+    assert page.count("<svg") == page.count("<title>") - 1 == page.count("<desc>") == 6
     found = figures.figures_of(store).of(store, made)
     assert found is not None
     said = texts(page)

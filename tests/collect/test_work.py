@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from assay.collect import locale, tasks
 from assay.collect.app import make_app
 from assay.collect.pages import Words
-from assay.store import people
+from assay.store import desk, people
 from assay.store.ids import new_id
 from assay.store.presets import PRESETS
 from assay.store.records import Dimension, NewComparison, NewResponse, ProjectSettings, Rubric
@@ -559,7 +559,7 @@ def test_a_long_prompt_is_cut_in_the_history() -> None:
 
 def test_every_language_has_every_word() -> None:
     folder = Path(tasks.__file__).parent / "locales"
-    for part in ("work", "account"):
+    for part in ("work", "account", "errors"):
         wanted = json.loads((folder / "en" / f"{part}.json").read_text("utf-8"))
         for code in locale.languages():
             found = json.loads((folder / code / f"{part}.json").read_text("utf-8"))
@@ -567,6 +567,55 @@ def test_every_language_has_every_word() -> None:
             for key, said in found.items():
                 names = set(re.findall(r"\{(\w+)\}", wanted[key]))
                 assert set(re.findall(r"\{(\w+)\}", said)) <= names, (code, key)
+
+
+@pytest.mark.parametrize("code", ["de", "ar"])
+def test_every_refusal_of_an_annotator_is_said_in_their_language(code: str) -> None:
+    folder = Path(desk.__file__).parent
+    files = ("desk", "assignment", "submitting", "holding", "drafts", "undoing")
+    texts = [(folder / f"{name}.py").read_text("utf-8") for name in files]
+    refused = {c for text in texts for c in re.findall(r'AccessError\(\s*"([\w-]+)"', text)}
+    assert len(refused) >= 9
+    own = json.loads(
+        (Path(tasks.__file__).parent / "locales" / code / "errors.json").read_text("utf-8")
+    )
+    # of the site itself: signed out, too often, the database away
+    refused |= {"sign-in", "csrf", "cross-site", "too-often", "store-unavailable", "disk-full",
+                "failed", "answer", "keys", "too-large", "too-slow"}  # fmt: skip
+    assert {f"said.{c}" for c in refused} == set(own)
+
+
+def test_errors_are_told_in_the_language_of_the_page_and_to_programs_in_english(
+    work: Work,
+) -> None:
+    project = work.project(pair(), allow_skip=False)
+    client = work.browser("a", project)
+    held = claim(client, project)["assignment"]
+    skip = f"/api/v1/comparisons/{held['comparison_id']}/skip"
+    german = {"accept-language": "de"}
+    said = client.post(skip, json={}, headers=german).json()
+    assert said["code"] == "no-skip"
+    assert said["message"].startswith("Dieser Vergleich lässt sich nicht überspringen")
+    assert client.post(skip, json={}).json()["message"].startswith("This comparison cannot")
+    body = {"id": new_id(), "comparison_id": held["comparison_id"], "answer": {"raw": "<'x'>"}}
+    said = client.post("/api/v1/judgments", json=body, headers=german).json()
+    assert said["message"].startswith("Diese Antwort passt nicht: ")
+    assert "<'x'>" in said["message"]  # no HTML in JSON
+    assert said["field"] == "raw"
+    page = client.get(f"/projects/{new_id()}/work", headers=german)
+    assert (page.status_code, "oder es ist nicht für Sie." in page.text) == (404, True)
+    fields = {
+        **open_page(client, project),
+        "action": "submit",
+        "csrf": client.headers["x-csrf-token"],
+    }
+    page = client.post(f"/projects/{project}/work", data=fields, headers=german)
+    assert (page.status_code, "Diese Antwort passt nicht" in page.text) == (422, True)
+    client.headers.pop("x-csrf-token")
+    assert "laden Sie sie neu" in client.post(skip, json={}, headers=german).json()["message"]
+    _, secret = work.store.write(people.add_token, work.store.read(people.annotators)[0].id, "t", 1)
+    program = TestClient(work.app, headers={**german, "authorization": f"Bearer {secret}"})
+    assert program.post(skip, json={}).json()["message"].startswith("This comparison cannot")
 
 
 def test_the_page_has_no_word_that_is_missing(work: Work) -> None:

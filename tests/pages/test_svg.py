@@ -11,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.pages.svg import (
+    LETTER,
+    NARROW,
+    WIDTH,
     Dot,
     Mark,
     Series,
@@ -66,6 +69,28 @@ def test_all_charts_are_well_formed_and_named() -> None:
         root = ElementTree.fromstring(text)
         assert root.attrib["role"] == "img"
         assert root.findtext("title") == evil
+
+
+@pytest.mark.parametrize("width", [WIDTH, NARROW])
+def test_all_that_is_drawn_and_said_is_inside_a_chart_of_any_width(width: float) -> None:
+    long = "a name that is far too long for its place"
+    lines = {"a": ([0.1, 0.9], [0.0, 0.8], [0.2, 1.0]), "b": ([0.2, 0.3], [0.1] * 2, [0.4] * 2)}
+    for text in (
+        rows_chart("t", [(long, [Mark(0.5, 0.4, 0.6, "model")])], 0.0, 1.0, "x", 0.5, width),
+        line_chart("t", [0.0, 1.0], lines, [(0.0, "11-01"), (1.0, "11-25")], "x",
+                   names={"a": "Übereinstimmung", "b": "Zuerst gezeigt"}, width=width),
+        columns_chart("t", ["11-01", "", "11-25"], [("model", [3.0, 1.0, 2.0])], "x", width),
+    ):  # fmt: skip
+        root = ElementTree.fromstring(text)
+        assert root.attrib["viewBox"].split()[2] == f"{width:g}"
+        assert root.attrib["class"] == ("wide" if width == WIDTH else "narrow")
+        for part in root.iter("text"):
+            at, room = float(part.attrib["x"]), LETTER * len(part.text or "")
+            before = {"start": 0.0, "middle": room / 2, "end": room}[part.attrib["text-anchor"]]
+            assert at - before >= 0, part.text
+            assert at - before + room <= width + 1, part.text
+        for part in root.iter("line"):
+            assert 0 <= float(part.attrib["x1"]) <= float(part.attrib["x2"]) <= width
 
 
 def test_lines_are_named_at_their_ends_and_the_axis_has_two_rows() -> None:

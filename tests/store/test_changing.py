@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from managed import Managed, managed_site
-from sqlalchemy import Connection, select
+from servers import postgres
+from sqlalchemy import Connection, select, text
 
 from assay.errors import ConfigError
-from assay.store import changing, comparisons
+from assay.store import changing, comparisons, submitting
 from assay.store import tables as t
 from assay.store.desk import AccessError
 from assay.store.ids import new_id
@@ -206,3 +210,83 @@ def test_a_comparison_of_another_project_is_not_there(site):
         site.store.write(changing.set_overlap, site.project, gold, 2)
     site.store.write(changing.restore, site.project, gold)
     assert slots(site, gold) == []
+
+
+# --- at the same moment, on PostgreSQL ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def served_site() -> Iterator[Managed]:
+    with postgres() as server:
+        made = managed_site(server.url)
+        yield made
+        assert made.store.problems() == []
+        made.store.close()
+
+
+def beside(site: Managed, first: Callable[[Connection], Any], then: Callable[[], Any]) -> Any:
+    """Run ``first``, begin ``then`` on another connection, and commit when that one waits."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    engine = site.store.database.engine
+    with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
+        first(connection)
+        later = pool.submit(then)
+        until = time.monotonic() + 20
+        while not later.done() and not site.store.read(lambda c: c.scalar(waiting)):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        connection.commit()
+        return later.result(20)
+
+
+def judged_once(site: Managed, number: int) -> tuple[str, Callable[..., Any]]:
+    """A comparison whose quota of one is met, and what another annotator submits to it."""
+    chosen = site.comparisons()[number]
+    site.store.write(changing.set_overlap, site.project, chosen, 1)
+    assert submit(site, "annotator", chosen) is False
+    given = site.store.read(comparisons.stored, site.project, chosen)
+    assert given is not None
+    return chosen, partial(
+        submitting.submit, annotator_id=site.people["second"], judgment_id=new_id(),
+        comparison_id=chosen, answer={"raw": "tie"}, shown=[r.id for r in given.responses],
+    )  # fmt: skip
+
+
+def test_a_quota_that_is_raised_while_a_judgment_is_stored_counts_it(served_site):
+    site = served_site
+    chosen, submitted = judged_once(site, 0)
+    beside(
+        site,
+        lambda c: submitted(c),
+        lambda: site.store.write(changing.set_overlap, site.project, chosen, 2),
+    )
+    assert judgments(site, chosen) == [("annotator", False), ("second", False)]
+    assert (filled(site, chosen), slots(site, chosen)) == ((2, 2), [(True, True)] * 2)
+
+
+def test_a_judgment_that_is_stored_while_a_quota_is_raised_counts(served_site):
+    site = served_site
+    chosen, submitted = judged_once(site, 1)
+    said = beside(
+        site,
+        lambda c: changing.set_overlap(c, site.project, chosen, 2),
+        lambda: site.store.write(lambda c: submitted(c)),
+    )
+    assert not said.surplus
+    assert judgments(site, chosen) == [("annotator", False), ("second", False)]
+    assert (filled(site, chosen), slots(site, chosen)) == ((2, 2), [(True, True)] * 2)
+
+
+def test_a_judgment_that_is_stored_while_all_quotas_are_raised_counts(served_site):
+    site = served_site
+    chosen, submitted = judged_once(site, 2)
+    raised = partial(changing._next_quotas, project_id=site.project, overlap=3, after=0,
+                     actor_id=None)  # fmt: skip
+    said = beside(site, raised, lambda: site.store.write(lambda c: submitted(c)))
+    assert not said.surplus
+    assert (filled(site, chosen), slots(site, chosen)) == (
+        (2, 3), [(True, True)] * 2 + [(False, False)],
+    )  # fmt: skip

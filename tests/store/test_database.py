@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -347,6 +348,22 @@ def test_postgresql_refuses_in_sentences(server: Server) -> None:
             store.backup("x")
         done = site.submit(given)
         assert site.submit(given, id=done.id).is_repeat
+
+
+@pytest.mark.medium
+def test_a_connection_that_the_server_closed_is_not_lent(server: Server) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    with PreferenceStore.open(server.url) as store:
+        store.projects()  # leaves a connection in the pool
+        with psycopg.connect(server.url, autocommit=True) as other:
+            mine = "pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            until = time.monotonic() + 20
+            others = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {mine}"
+            while other.execute(others).fetchone() != (0,):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        with store.database.reading() as connection:  # is not tried again
+            assert connection.scalar(select(1)) == 1
 
 
 @pytest.mark.medium

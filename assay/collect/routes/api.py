@@ -274,7 +274,7 @@ def read_comparison(request: Request, project_id: Id, comparison_id: Id) -> b.Co
     ]  # fmt: skip
     named = _sees_names(request, project_id)
     return b.ComparisonOut(
-        **asdict(found.listed), prompt=[m.to_dict() for m in found.prompt],
+        **asdict(found.listed), place=found.place, prompt=[m.to_dict() for m in found.prompt],
         tools=list(map(dict, found.tools)) if found.tools else None, responses=responses,
         expected=dict(found.expected) if found.expected is not None else None,
         extra=dict(found.extra),
@@ -311,6 +311,33 @@ def _check_authors(store: PreferenceStore, ids: set[str]) -> None:
     known = {i for i in ids if store.read(people.annotator, i) is not None}
     if ids - known:
         raise ConfigError(f"'author_id' names {min(ids - known)}, who is no annotator here.")
+
+
+def change_comparison(
+    request: Request, project_id: Id, comparison_id: Id, body: b.ComparisonChange
+) -> b.ComparisonState:
+    """Change how many judgments of a comparison are wanted, its turn, or whether it is given out.
+
+    All that is named or nothing. A repeat leaves the comparison as it is.
+    """
+    actor_id = _viewer(request).id
+
+    def change(connection: Connection) -> b.ComparisonState:
+        one = (connection, project_id, comparison_id)
+        if body.overlap is not None:
+            changing.set_overlap(*one, body.overlap, actor_id)
+        if body.place is not None:
+            changing.set_place(*one, body.place, actor_id)
+        if body.is_withdrawn:
+            changing.withdraw(connection, project_id, [comparison_id], actor_id)
+        elif body.is_withdrawn is not None:
+            changing.restore(*one, actor_id)
+        found = stored.stored(*one)
+        if found is None:
+            raise _not_found("comparison")
+        return b.ComparisonState(**asdict(found.listed), place=found.place)
+
+    return _store(request).write(change)
 
 
 def withdraw_comparison(request: Request, project_id: Id, comparison_id: Id) -> Response:
@@ -621,6 +648,7 @@ ROUTES: tuple[Route, ...] = (
     _route("POST", _ONE + "/comparisons", add_comparisons, _ADMIN, 409, status=201,
            responses={200: {"model": b.Added, "description": "The key was known."}}),
     _route("GET", _COMPARISON, read_comparison, Policy.REVIEWER),
+    _route("PATCH", _COMPARISON, change_comparison, _ADMIN),
     _route("POST", _COMPARISON + "/withdraw", withdraw_comparison, _ADMIN, status=204),
     _route("GET", _ONE + "/judgments", stream_judgments, Policy.REVIEWER,
            **_stream("application/x-ndjson", "Judgments, one JSON object a line.")),

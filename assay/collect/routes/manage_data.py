@@ -15,6 +15,7 @@ from starlette.background import BackgroundTask
 from assay.collect import exchange
 from assay.collect.asked import Form, file_of, limit, project_of, store_of, texts, viewer_of
 from assay.collect.pages import page
+from assay.collect.render import shown_steps, turns
 from assay.collect.routing import Policy, RefusedError, Route, hidden
 from assay.collect.webhooks import checked_url
 from assay.errors import AssayError, ConfigError, StoreFullError, StoreUnavailableError
@@ -143,6 +144,8 @@ def _comparison_page(
     people = list(dict.fromkeys(j.annotator_id for j in seen.judgments))
     return page(
         request, "manage_comparison.html", status, project=project, seen=seen, runs_it=runs_it,
+        prompt=turns(seen.prompt), texts={r.id: turns(r.messages) for r in seen.responses},
+        steps={r.id: shown_steps(r.steps or ()) for r in seen.responses},
         said=[said(j.answer, numbers) for j in seen.judgments],
         expected=said(seen.expected, numbers) if seen.expected else None, numbers=numbers,
         names={i: None if names else at + 1 for at, i in enumerate(people)}, shows_names=names,

@@ -26,7 +26,7 @@ from assay.collect.asked import file_of
 from assay.collect.figures import figures_of
 from assay.collect.pages import Words, page, words_for
 from assay.collect.quality import Dispute, Person, Quality, missing
-from assay.collect.render import render, turns
+from assay.collect.render import shown_steps, turns
 from assay.collect.routing import Policy, RefusedError, Route, Viewer
 from assay.errors import ConfigError, DataError, StoreError
 from assay.store import people, priority, review
@@ -162,11 +162,7 @@ def _case_response(
         labels=labels, given=given, problem=problem, waiting=False, said=None,
         prompt=turns(case.prompt),
         texts={response.id: turns(response.messages) for response in case.responses},
-        steps=[
-            {"html": render(step["text"]),
-             "alternatives": [render(other) for other in step.get("alternatives") or ()]}
-            for step in case.steps
-        ],
+        steps=shown_steps(case.steps),
         judgments=[
             {
                 "who": judgment.annotator if project.settings.show_names

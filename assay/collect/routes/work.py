@@ -11,19 +11,20 @@ from fastapi import Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from assay.collect import tasks
-from assay.collect.pages import fragment, page, words_for
+from assay.collect.pages import fragment, page, told, words_for
 from assay.collect.render import render
 from assay.collect.routing import Policy, RefusedError, Route, Viewer
-from assay.store import drafts, holding, people, undoing
+from assay.store import assignment, drafts, holding, people, undoing
 from assay.store.answers import AnswerError
 from assay.store.database import now_ms
 from assay.store.desk import AccessError
 from assay.store.ids import new_id
 from assay.store.records import Assignment, Submitted
-from assay.store.store import PreferenceStore, Project
+from assay.store.store import PreferenceStore, Project, project_in
 
 MOST_ANSWER = 512 * 1024
 """Bytes of an answer as JSON."""
@@ -45,10 +46,15 @@ Whole = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What an annotator is given: a comparison, or why there is none."""
+    """What an annotator is given: a comparison, or why there is none.
+
+    ``project`` and ``last``, the annotator's last judgment, are there where it was just claimed.
+    """
 
     held: Assignment | None
     reason: str | None = None
+    project: Project | None = None
+    last: str | None = None
 
 
 def work(request: Request, project_id: str, comparison: str | None = None) -> Response:
@@ -79,19 +85,19 @@ def _page(
 ) -> Response:
     store, viewer = _store(request), _viewer(request)
     assert viewer.annotator is not None
-    latest = store.read(tasks.own, project.id, viewer.id, 1)
+    last = store.read(tasks.latest, project.id, viewer.id)
     task = None
     if given.held is not None:
         task = tasks.task_html(
             request, given.held, project.settings, fields=fields, error=error,
-            last=latest[0].id if latest else None, judgment_id=judgment_id or new_id(),
+            last=last, judgment_id=judgment_id or new_id(),
             state=tasks.task_state(given.held),
         )  # fmt: skip
     done = store.read(tasks.own_count, project.id, viewer.id)
     return page(
         request, "work.html", status, project=project, task=Markup(task) if task else None,
         reason=given.reason, said=said,
-        done=done, last=latest[0].id if latest else None, actions=ACTIONS,
+        done=done, last=last, actions=ACTIONS,
         setup=_page_setup(request, project), project_id=project.id,
     )  # fmt: skip
 
@@ -118,17 +124,28 @@ def _claimed(
     store: PreferenceStore, project_id: str, annotator_id: str, have: tuple[str, ...]
 ) -> Given:
     try:
-        held = store.claim(project_id, annotator_id, have)
+        given = store.write(_taken, project_id, annotator_id, have)
     except AccessError as error:
         if error.code in ("enough", "blocked", "paused", "not-a-member"):
             return Given(None, error.code)
         raise
-    if held is not None:
-        return Given(held)
+    if given.held is not None:
+        return given
     # none, because the page holds as many as it may, or because there are no more
     most = store.project(project_id).settings.prefetch
     full = store.read(tasks.held_count, project_id, annotator_id) >= most
     return Given(None, None if full and have else "none-left")
+
+
+def _taken(
+    connection: Connection, project_id: str, annotator_id: str, have: tuple[str, ...]
+) -> Given:
+    """A comparison with what its page says besides, by one transaction: each takes its time."""
+    held = assignment.claim(connection, project_id, annotator_id, have)
+    if held is None:
+        return Given(None)
+    project, last = _desk(connection, project_id, annotator_id)
+    return Given(held, None, project, last)
 
 
 def _opened(request: Request, comparison_id: str) -> Assignment:
@@ -209,7 +226,8 @@ def _submitted(
             shown=one("shown").split(), active_ms=0, rubric_id=one("rubric_id") or None,
         )  # fmt: skip
     except AnswerError as error:
-        return _page(request, project, Given(held), status=422, fields=fields, error=str(error),
+        why = told(request, "answer", str(error))
+        return _page(request, project, Given(held), status=422, fields=fields, error=why,
                      judgment_id=judgment_id)  # fmt: skip
     if held.feedback:
         said = _feedback(request, held, outcome)
@@ -332,7 +350,8 @@ def claim(request: Request, project_id: Key, body: ClaimBody) -> dict[str, Any]:
     given = _claimed(store, project_id, viewer.id, tuple(body.have))
     if given.held is None:
         return {"assignment": None, "reason": given.reason}
-    return {"assignment": _json(request, given.held), "reason": None}
+    assert given.project is not None
+    return {"assignment": _shown(request, given.held, given.project, given.last), "reason": None}
 
 
 def task(request: Request, comparison_id: Key) -> dict[str, Any]:
@@ -341,14 +360,17 @@ def task(request: Request, comparison_id: Key) -> dict[str, Any]:
 
 
 def _json(request: Request, held: Assignment) -> dict[str, Any]:
-    store = _store(request)
-    project = store.project(held.project_id)
-    latest = store.read(tasks.own, held.project_id, _viewer(request).id, 1)
+    project, last = _store(request).read(_desk, held.project_id, _viewer(request).id)
+    return _shown(request, held, project, last)
+
+
+def _shown(
+    request: Request, held: Assignment, project: Project, last: str | None
+) -> dict[str, Any]:
     state = tasks.task_state(held)
     shown = tasks.task_html(
-        request, held, project.settings, last=latest[0].id if latest else None,
-        judgment_id=new_id(), state=state,
-    )  # fmt: skip
+        request, held, project.settings, last=last, judgment_id=new_id(), state=state
+    )
     return {
         **state,
         "prompt": [_message(m) for m in held.prompt],
@@ -366,6 +388,12 @@ def _json(request: Request, held: Assignment) -> dict[str, Any]:
         "rubric": held.rubric.to_dict(),
         "html": shown,
     }
+
+
+def _desk(connection: Connection, project_id: str, annotator_id: str) -> tuple[Project, str | None]:
+    """A project, and the annotator's last judgment in it."""
+    last = tasks.latest(connection, project_id, annotator_id)
+    return project_in(connection, project_id), last
 
 
 def _message(message: Any) -> dict[str, Any]:
