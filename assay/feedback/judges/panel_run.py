@@ -63,7 +63,7 @@ class PanelFile:
     """What a panel judged, what of that is for people, and what each member took.
 
     ``usage`` has an endpoint's requests and tokens for each member, None of a local one; ``cost``
-    is that of all of them, None without prices. ``kept`` counts answers from before.
+    is that of all of them, None where a price is not known. ``kept`` counts answers from before.
     """
 
     output: str
@@ -274,7 +274,7 @@ def _run(config: PanelConfig, rule: Panel, members: Sequence[_Member]) -> PanelF
     if config.page is not None:
         write_text(config.page, panel_page(found.to_dict()))
     usage = {m.name: None if m.client is None else usage_of([m.client]) for m in members}
-    costs = [u["cost"] for u in usage.values() if u is not None and u["cost"] is not None]
+    costs = [u["cost"] for u in usage.values() if u is not None]  # a local member costs nothing
     return PanelFile(
         output=str(config.out),
         failed=str(spare) if lost else None,
@@ -287,7 +287,7 @@ def _run(config: PanelConfig, rule: Panel, members: Sequence[_Member]) -> PanelF
         questions={m.name: m.asked["questions"] for m in members},
         kept={m.name: m.asked["kept"] for m in members},
         usage=usage,
-        cost=sum(costs) if costs else None,
+        cost=sum(costs) if costs and None not in costs else None,
         dropped=dict(tally.dropped),
         report=found,
         page=None if config.page is None else str(config.page),

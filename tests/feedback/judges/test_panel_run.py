@@ -117,7 +117,8 @@ def test_local_and_endpoint_judges_make_one_panel(
     assert {j["annotator"] for j in row["judgments"]} >= {"kind", "harsh"}
     assert report["usage"][local] is None
     assert report["usage"]["harsh"]["cost"] is None
-    assert report["cost"] == report["usage"]["kind"]["cost"] > 0
+    assert report["usage"]["kind"]["cost"] > 0
+    assert report["cost"] is None  # one price is not known
     page = (tmp_path / "panel.html").read_text()
     assert "<script" not in page
     assert "Is the panel any good?" in page
