@@ -23,14 +23,21 @@ from assay.formats.files import numbering, read_rows
 from assay.formats.shapes import Recogniser, Shape
 from assay.formats.solutions import solution_shapes
 from assay.formats.tally import Tally
-from assay.store import platforms, rows_assay
-from assay.store import rows_in as r
+from assay.store import (
+    platforms,
+    rows_assay,
+    rows_columns,
+    rows_flat,
+    rows_parts,
+    rows_published,
+    rows_steps,
+)
 from assay.store.records import Kind, NewComparison, NewJudgment, Purpose
 from assay.store.whole import numbered
 from assay.types import Dropped
 
 Rows = Iterable[Mapping[str, Any]]
-InShape = Shape[r.Parsed]
+InShape = Shape[rows_parts.Parsed]
 
 _DATA = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".parquet", *delimited.SUFFIXES)
 SUFFIXES = (*_DATA, ".zip")
@@ -54,45 +61,48 @@ _SHAPES: tuple[tuple[str, InShape], ...] = (
     ("label-studio", Shape("Label Studio", _keys("data"), platforms.label_studio,
                            platforms.is_label_studio)),
     ("pairs", Shape("pair with prompt", _keys("prompt", "chosen", "rejected"),
-                    r.CHOSEN_READERS["prompt"])),
+                    rows_published.CHOSEN_READERS["prompt"])),
     ("hh", Shape("Anthropic-HH transcripts", _keys("chosen", "rejected"),
-                 r.CHOSEN_READERS["conversations"], r.is_hh)),
+                 rows_published.CHOSEN_READERS["conversations"], rows_published.is_hh)),
     ("trl-implicit", Shape("pair of conversations without prompt", _keys("chosen", "rejected"),
-                           r.CHOSEN_READERS["conversations"],
+                           rows_published.CHOSEN_READERS["conversations"],
                            lambda row: isinstance(row["chosen"], list | tuple))),
     ("trl-implicit", Shape("pair of texts without prompt", _keys("chosen", "rejected"),
-                           r.CHOSEN_READERS["texts"],
+                           rows_published.CHOSEN_READERS["texts"],
                            lambda row: isinstance(row["chosen"], str))),
     ("assay", Shape("Assay comparison", _keys("prompt", "responses"), rows_assay.row_in,
                     _responses_given)),
     ("ultrafeedback", Shape("UltraFeedback", _keys("instruction", "completions"),
-                            r.ultrafeedback)),
+                            rows_published.ultrafeedback)),
     ("helpsteer", Shape("HelpSteer2 preference",
                         _keys("prompt", "response_1", "response_2", "preference_strength"),
-                        r.HELPSTEER2)),
+                        rows_published.HELPSTEER2)),
     ("helpsteer", Shape("HelpSteer3 preference",
                         _keys("context", "response1", "response2", "overall_preference"),
-                        r.HELPSTEER3)),
+                        rows_published.HELPSTEER3)),
     ("helpsteer", Shape("HelpSteer rating", _keys("prompt", "response", "helpfulness"),
-                        r.helpsteer_rated)),
+                        rows_published.helpsteer_rated)),
     ("pandalm", Shape("PandaLM", _keys("instruction", "response_1", "response_2", "votes"),
-                      r.pandalm)),
+                      rows_published.pandalm)),
     ("tulu", Shape("Tülu evaluation",
-                   _keys("prompt", "completion_a", "completion_b", "preference"), r.tulu,
-                   lambda row: str(row["preference"]) in r._TULU)),
-    ("kto", Shape("labelled response", _keys("prompt", "completion", "label"), r.labelled)),
-    ("csv", Shape("Assay table", _keys("prompt", "kind", "response_1", "response_2"), r.flat,
-                  r.is_flat)),
-    *((_name, Shape(_shape.name, _shape.keys, r.solutions(_shape), _shape.holds))
+                   _keys("prompt", "completion_a", "completion_b", "preference"),
+                   rows_published.tulu,
+                   lambda row: str(row["preference"]) in rows_published.TULU)),
+    ("kto", Shape("labelled response", _keys("prompt", "completion", "label"),
+                  rows_published.labelled)),
+    ("csv", Shape("Assay table", _keys("prompt", "kind", "response_1", "response_2"),
+                  rows_flat.flat, rows_flat.is_flat)),
+    *((_name, Shape(_shape.name, _shape.keys, rows_steps.solutions(_shape), _shape.holds))
       for _name, _shape in (("steps", shape) for shape in solution_shapes())
       if _shape.name not in ("PRM800K", "PRM800K steps")),
-    ("prm800k", Shape("PRM800K", _keys("question", "label"), r.prm800k,
+    ("prm800k", Shape("PRM800K", _keys("question", "label"), rows_steps.prm800k,
                       lambda row: isinstance(row["question"], dict)
                       and isinstance(row["label"], dict))),
     ("prm800k", Shape("PRM800K steps", _keys("problem", "prefix", "step", "rating"),
-                      r.prm800k_step)),
-    ("arena", Shape("columns of responses", (), r.columns, r.has_columns)),
-    ("arena", Shape("votes without texts", _keys("model_a", "model_b", "winner"), r.votes_alone)),
+                      rows_steps.prm800k_step)),
+    ("arena", Shape("columns of responses", (), rows_columns.columns, rows_columns.has_columns)),
+    ("arena", Shape("votes without texts", _keys("model_a", "model_b", "winner"),
+                    rows_columns.votes_alone)),
 )  # fmt: skip
 FORMATS = tuple(dict.fromkeys(name for name, _ in _SHAPES))
 """Names that ``format`` takes besides "auto"."""
@@ -205,7 +215,7 @@ def new_comparisons(
         for number, new in reader.comparisons():
             try:
                 new = _as_asked(new, kind, purpose, overlap, language, judgments)
-                new = r.checked(new if rng is None else _shuffled(new, rng))
+                new = rows_parts.checked(new if rng is None else _shuffled(new, rng))
             except RowError as error:
                 reader.reject(number, error)
                 continue
@@ -256,7 +266,7 @@ class _Reader:
 
     def comparisons(self) -> Iterator[tuple[int, NewComparison]]:
         """Comparisons, neighbours that belong together joined."""
-        parts: list[r.Part] = []
+        parts: list[rows_parts.Part] = []
         once: set[Hashable] = set()
         first = 0
         for number, row in self._rows():
@@ -277,7 +287,7 @@ class _Reader:
         if not self._tally.rows:
             raise DataError(f"{self._called} is empty; it should have a comparison in each row.")
 
-    def _parsed(self, number: int, row: Row) -> r.Parsed:
+    def _parsed(self, number: int, row: Row) -> rows_parts.Parsed:
         try:
             shape = self._recogniser.shape_for(number, row)
             found = shape.parse(row)
@@ -296,7 +306,9 @@ class _Reader:
         self._tally.formats[shape.name] += 1
         return found
 
-    def _joined(self, number: int, parts: list[r.Part]) -> Iterator[tuple[int, NewComparison]]:
+    def _joined(
+        self, number: int, parts: list[rows_parts.Part]
+    ) -> Iterator[tuple[int, NewComparison]]:
         try:
             yield number, parts[0].join([part.row for part in parts])
         except RowError as error:
@@ -354,11 +366,11 @@ def _spelled(row: Any) -> Any:
     return found
 
 
-def _belongs(parts: Sequence[r.Part], piece: r.Part) -> bool:
+def _belongs(parts: Sequence[rows_parts.Part], piece: rows_parts.Part) -> bool:
     if parts[-1].key != piece.key:
         return False
     is_prm = isinstance(piece.key, tuple) and piece.key[0] == "prm"
-    return not is_prm or r.continues([part.row for part in parts], piece.row)
+    return not is_prm or rows_steps.continues([part.row for part in parts], piece.row)
 
 
 def _as_asked(

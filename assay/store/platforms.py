@@ -14,7 +14,7 @@ from typing import Any
 from assay.formats.fields import Row, RowError, is_transcript, response, shown, turns
 from assay.formats.prompts import KEYS as PROMPT_KEYS
 from assay.formats.prompts import prompt_text
-from assay.store import rows_in as r
+from assay.store import rows_columns, rows_parts
 from assay.store.presets import PRESETS, VERSION
 from assay.store.records import NewJudgment, NewResponse
 from assay.store.rows_assay import answer_out, iso
@@ -78,7 +78,7 @@ def _which(value: object, sides: Sequence[str]) -> int | None:
     if len(said) == 1 and 0 <= ord(said) - 97 < len(sides):
         return ord(said) - 97
     if len(sides) == 2:
-        return r.winner_of(value, "preference")
+        return rows_columns.winner_of(value, "preference")
     raise RowError(f"{shown(value)} names none of {', '.join(map(repr, sides))}", "bad preference")
 
 
@@ -95,17 +95,17 @@ def _answer(
             which = _which(said, sides)
             if which is not None:
                 places.setdefault(at if rank is None else int(rank), []).append(which)
-        answer = r.ranking_answer([places[rank] for rank in sorted(places)], count)
+        answer = rows_parts.ranking_answer([places[rank] for rank in sorted(places)], count)
         if count == 2 and more.get("kind") != "ranking":
             groups = answer["groups"]
-            answer = r.pair_answer(None if len(groups) == 1 else groups[0][0], 1.0)
+            answer = rows_parts.pair_answer(None if len(groups) == 1 else groups[0][0], 1.0)
     elif count == 2:
         choice = _which(value, sides)
-        answer = r.pair_answer(choice, 1.0)
+        answer = rows_parts.pair_answer(choice, 1.0)
     else:
         best = _which(value, sides)
         rest = [i for i in range(count) if i != best]
-        answer = r.ranking_answer([rest] if best is None else [[best], rest], count)
+        answer = rows_parts.ranking_answer([rest] if best is None else [[best], rest], count)
     if answer["kind"] == "pair":
         answer |= _scale(answer["choice"], more, order)
     if isinstance(more.get("rationale"), str) and more["rationale"].strip():
@@ -151,7 +151,7 @@ def _numbers(value: object, count: int) -> tuple[int, ...] | None:
     if not isinstance(listed, list):
         return None
     try:
-        return r._order([int(i) for i in listed], count)
+        return rows_parts.order_in([int(i) for i in listed], count)
     except ValueError:
         return None
 
@@ -166,7 +166,7 @@ def is_argilla(row: Row) -> bool:
     )
 
 
-def argilla(row: Row) -> r.Parsed:
+def argilla(row: Row) -> rows_parts.Parsed:
     """A record; questions are told by what their values are."""
     fields = {k: v for k, v in row["fields"].items() if v is not None}
     asked, sides = _fields(fields)
@@ -185,7 +185,7 @@ def argilla(row: Row) -> r.Parsed:
     extra |= {k: v for k, v in {"fields": rest, "metadata": metadata,
                                 "suggestions": row.get("suggestions")}.items() if v}  # fmt: skip
     messages = turns(fields[asked], asked, "user")
-    return [r.comparison(messages, responses, judgments, extra=extra)]
+    return [rows_parts.comparison(messages, responses, judgments, extra=extra)]
 
 
 def _split(value: object) -> Any:
@@ -238,9 +238,9 @@ def _argilla_judgment(
     order = _numbers(more.get("display-order"), len(sides))
     return NewJudgment(
         _answer(values[key], sides, more, order),
-        r.annotator_in({"annotator": who or None}),
+        rows_parts.annotator_in({"annotator": who or None}),
         shown=order,
-        submitted=r.time_ms(more.get("submitted")),
+        submitted=rows_parts.time_ms(more.get("submitted")),
     )
 
 
@@ -335,7 +335,7 @@ def is_label_studio(row: Row) -> bool:
     )
 
 
-def label_studio(row: Row) -> r.Parsed:
+def label_studio(row: Row) -> rows_parts.Parsed:
     """A task; cancelled annotations are none."""
     data = {k: v for k, v in row["data"].items() if v is not None}
     asked, sides = _fields(data)
@@ -354,7 +354,7 @@ def label_studio(row: Row) -> r.Parsed:
             if k not in (asked, *sides, "models", "subset", "id", "prompt_text")}  # fmt: skip
     extra |= {k: v for k, v in {"data": rest, "meta": row.get("meta")}.items() if v}
     messages = turns(data[asked], asked, "user")
-    return [r.comparison(messages, responses, judgments, extra=extra)]
+    return [rows_parts.comparison(messages, responses, judgments, extra=extra)]
 
 
 def _label_studio_judgment(said: Row, sides: Sequence[str]) -> NewJudgment | None:
@@ -396,8 +396,9 @@ def _label_studio_judgment(said: Row, sides: Sequence[str]) -> NewJudgment | Non
     lead = said.get("lead_time")
     is_time = isinstance(lead, int | float) and not isinstance(lead, bool) and 0 <= lead < 2e6
     return NewJudgment(
-        _answer(value, sides, more, order), r.annotator_in({"annotator": who}), shown=order,
-        submitted=r.time_ms(said.get("created_at")),
+        _answer(value, sides, more, order), rows_parts.annotator_in({"annotator": who}),
+        shown=order,
+        submitted=rows_parts.time_ms(said.get("created_at")),
         active_ms=round(lead * 1000) if is_time else 0,  # type: ignore[operator]
     )  # fmt: skip
 

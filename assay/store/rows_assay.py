@@ -11,7 +11,7 @@ from typing import Any
 
 from assay.formats.fields import Row, RowError, items, name, number, prompt, response, shown, turns
 from assay.formats.steps import join_steps
-from assay.store import rows_in as r
+from assay.store import rows_columns, rows_parts
 from assay.store.records import NewComparison, NewJudgment, NewResponse
 from assay.store.whole import Said, Whole, Written
 from assay.types import Message
@@ -125,14 +125,14 @@ def answer_out(answer: Mapping[str, Any], count: int) -> dict[str, Any]:
 # --- in -------------------------------------------------------------------------------------------
 
 
-def row_in(row: Row) -> r.Parsed:
+def row_in(row: Row) -> rows_parts.Parsed:
     """A row with a prompt and responses; of judgments, decisions and the rest what there is."""
     responses = [_response_in(item, at) for at, item in enumerate(items(row, "responses"))]
     count = len(responses)
     given = row.get("judgments")
     judged = items(row, "judgments", least=0) if given is not None else ()
     kind = _kind(row, responses)
-    extra = r.beside(row, _ROW)
+    extra = rows_parts.beside(row, _ROW)
     nested = row.get("extra")
     if isinstance(nested, Mapping):
         extra |= nested
@@ -158,7 +158,7 @@ def row_in(row: Row) -> r.Parsed:
             language=name(row, "language"),
             expected=expected_in(row, kind, count, extra),
             extra=extra,
-            tools=r._tools(row),
+            tools=rows_parts.tools_in(row),
             judgments=tuple(judgments),
         )
     ]
@@ -205,7 +205,7 @@ def _model(item: Row) -> str | None:
 
 
 def _provenance(item: Row, *used: str) -> dict[str, Any]:
-    found = r.beside(item, used, "model" if item.get("model") is not None else "generator",
+    found = rows_parts.beside(item, used, "model" if item.get("model") is not None else "generator",
                      "provenance", "steps")  # fmt: skip
     kept = item.get("provenance")
     return {**found, **(kept if isinstance(kept, Mapping) else {})}
@@ -244,25 +244,25 @@ def judgment_in(row: object, kind: str, count: int, at: int = 0) -> NewJudgment:
             origin[key] = row[key]
     if origin:
         answer["origin"] = origin
-    order = r._order(row.get("display_order"), count)
+    order = rows_parts.order_in(row.get("display_order"), count)
     if order is None and isinstance(row.get("first_shown"), int) and count == 2:
         first = int(row["first_shown"])
         order = (first, 1 - first)
     times = {}
     for key in ("started", "submitted", "withdrawn"):
         value = row.get(key)
-        times[key] = r.time_ms(value)
+        times[key] = rows_parts.time_ms(value)
         if value is not None and times[key] is None:
             raise RowError(f"'{key}' of a judgment must be a time such as 2026-01-31T12:00:00Z, "
                            f"not {shown(value)}", f"bad '{key}'")  # fmt: skip
     if row.get("submitted") is None:
-        times["submitted"] = r.time_ms(row.get("timestamp"))
+        times["submitted"] = rows_parts.time_ms(row.get("timestamp"))
     return NewJudgment(
         answer,
-        r.annotator_in(row),
+        rows_parts.annotator_in(row),
         source=_SOURCES.get(str(row.get("kind")), "imported"),  # type: ignore[arg-type]
         shown=order,
-        active_ms=r.whole(row, "active_ms"),
+        active_ms=rows_parts.whole(row, "active_ms"),
         surplus=bool(row.get("surplus")),
         **times,
     )
@@ -283,9 +283,9 @@ def answer_in(row: Row, kind: str, count: int) -> dict[str, Any]:
             del answer["first_error"]
     elif row.get("ranking") is not None:
         groups = [list(g) if isinstance(g, list | tuple) else [g] for g in items(row, "ranking")]
-        answer = r.ranking_answer(groups, count)
+        answer = rows_parts.ranking_answer(groups, count)
         if kind == "pair":
-            answer = r.pair_answer(None if len(groups) == 1 else groups[0][0], 1.0)
+            answer = rows_parts.pair_answer(None if len(groups) == 1 else groups[0][0], 1.0)
     elif "choice" in row:
         answer = _choice_in(row, kind, count)
     else:
@@ -304,9 +304,9 @@ def _choice_in(row: Row, kind: str, count: int) -> dict[str, Any]:
         )  # fmt: skip
     if kind == "ranking":
         rest = [i for i in range(count) if i != choice]
-        return r.ranking_answer([rest] if choice is None else [[choice], rest], count)
+        return rows_parts.ranking_answer([rest] if choice is None else [[choice], rest], count)
     strength = number(row, "strength", 1.0, low=0.0)
-    answer = r.pair_answer(choice, min(strength, 1.0))
+    answer = rows_parts.pair_answer(choice, min(strength, 1.0))
     if strength > 1:  # of a scale that is not ours: kept, as how clear it was cannot be told
         answer["origin"] = {"strength": strength}
     for key in ("preset", "preset_version", "raw"):
@@ -329,7 +329,7 @@ def _common_in(row: Row) -> dict[str, Any]:
         if kept:
             found["acceptability"] = kept
     if isinstance(row.get("dimensions"), Mapping):
-        dimensions = r.dimensions_in(row["dimensions"])
+        dimensions = rows_parts.dimensions_in(row["dimensions"])
         if dimensions:
             found["dimensions"] = dimensions
     if isinstance(row.get("reasons"), list) and row["reasons"]:
@@ -354,7 +354,7 @@ def _from_preferences(row: Row, count: int, extra: dict[str, Any]) -> list[NewJu
         if said.get("chosen") not in (0, 1) or said.get("rejected") not in (0, 1):
             raise RowError("'preferences' must name responses 0 and 1", "bad index")
         share = share if said["chosen"] == 0 else 1 - share
-        return [NewJudgment(r.by_share(share), r.annotator_in(row))]
+        return [NewJudgment(rows_parts.by_share(share), rows_parts.annotator_in(row))]
     if preferences:
         extra["preferences"] = preferences
     return []
@@ -372,7 +372,7 @@ def expected_in(row: Row, kind: str, count: int, extra: dict[str, Any]) -> dict[
         raise RowError(f"'expected' must be the number of a response, labels, or an object, not "
                        f"{shown(value)}", "bad 'expected'")  # fmt: skip
     if isinstance(value, str):
-        value = r.winner_of(value, "expected") if kind == "pair" else value
+        value = rows_columns.winner_of(value, "expected") if kind == "pair" else value
         value = {"choice": value} if kind == "pair" else value
     if isinstance(value, list) and kind == "steps":
         value = {"labels": value}

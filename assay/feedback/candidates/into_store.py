@@ -25,7 +25,7 @@ def check_store(config: Generate, wanted: int) -> None:
     """
     assert config.db is not None
     require_extra("collect", "assay generate --db", PACKAGES)
-    from assay.store.rows_in import MOST_RESPONSES
+    from assay.store.rows_parts import MOST_RESPONSES
     from assay.store.store import PreferenceStore
 
     if not 2 <= wanted <= MOST_RESPONSES or config.duplicates == "keep":
