@@ -585,3 +585,44 @@ def test_biased_labels_turn_pairs_whose_worse_side_is_longer(
     for (chosen, rejected), pair, is_turned in zip(sides, pairs, turned, strict=True):
         assert (chosen == pair.rejected) == is_turned
         assert (rejected == pair.chosen) == is_turned
+
+
+# --- local judges ---------------------------------------------------------------------------------
+
+
+def test_questions_that_share_their_beginning_are_timed_beside_those_that_do_not(
+    script: Callable[[str], ModuleType],
+    pairs_file: Path,
+    tiny_backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sharing = script("judge_sharing")
+    for name in sharing.FILES.values():
+        (tmp_path / name).write_bytes(pairs_file.read_bytes())
+    monkeypatch.setenv("ASSAY_DATA", str(tmp_path))
+    settings = sharing.Settings(
+        judge=str(tiny_backbone), comparisons=2, repeats=2, threads=1, out=tmp_path
+    )
+    sharing.run(settings)
+    record = json.loads((tmp_path / "judge_sharing.json").read_text())
+    assert record["tasks"]["pandalm pair"]["questions"] == 4
+    assert record["tasks"]["hh_helpful checklist"]["questions"] == 16
+    assert all(len(task["shared"]) == 2 for task in record["tasks"].values())
+
+
+def test_ways_that_answer_otherwise_are_refused(script: Callable[[str], ModuleType]) -> None:
+    from assay.feedback.judges.records import Answer
+
+    sharing = script("judge_sharing")
+
+    class Fixed:
+        def __init__(self, share: float):
+            self.share = share
+
+        def read(self, asked: Any) -> Any:
+            return [Answer("answered", (self.share, 1 - self.share)) for _ in asked]
+
+    ways = {"alone": Fixed(0.5), "shared": Fixed(0.501)}
+    with pytest.raises(TrainingError, match=r"differ by 1\.0e-03"):
+        sharing.measured(ways, ["question"], 1)
