@@ -73,6 +73,13 @@ def usage_of(clients: Sequence[AsyncClient]) -> dict[str, Any]:
     return {**totals, "cost": totals["cost"] if has_prices else None}
 
 
+def spent_by(clients: Sequence[AsyncClient]) -> str:
+    """What clients have spent so far, for the progress bar; empty where no price is known."""
+    if not any(client.endpoint.has_prices for client in clients):
+        return ""
+    return f"{sum(client.usage.cost for client in clients):.4f} spent"
+
+
 def close(client: AsyncClient) -> None:
     """Close the connections and the file of replies."""
     client.close()

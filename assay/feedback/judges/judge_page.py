@@ -51,17 +51,22 @@ def _head(record: Record) -> str:
 
 
 def _outcomes(record: Record) -> str:
+    text = (
+        f"A probability came of {shown(record['coverage'])} of the comparisons. Failures are left "
+        "out of every figure below, and are never ties."
+    )
+    return outcomes_block(record, text)
+
+
+def outcomes_block(record: Record, text: str) -> str:
+    """What became of the judgments: a text, which is escaped, and how many came to each outcome."""
     total = record["comparisons"]
     rows = [
         [name, f"{count:,}", f"{count / total:.3f}"]
         for name, count in record["outcomes"].items()
         if count
     ]
-    text = (
-        f"A probability came of {shown(record['coverage'])} of the comparisons. Failures are left "
-        "out of every figure below, and are never ties."
-    )
-    return f"<h2>What became of the judgments</h2><p>{text}</p>" + table(
+    return f"<h2>What became of the judgments</h2><p>{escape(text)}</p>" + table(
         "Outcomes.", ["outcome", "comparisons", "share"], rows
     )
 

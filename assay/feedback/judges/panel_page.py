@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from assay.feedback.judges.judge_page import outcomes_block
 from assay.pages.html import page, shown, table
 from assay.pages.svg import Mark, rows_chart
 
@@ -171,20 +172,12 @@ def _differences(record: Record) -> str:
 
 
 def _outcomes(record: Record) -> str:
-    total = record["comparisons"]
-    rows = [
-        [name, f"{count:,}", f"{count / total:.3f}"]
-        for name, count in record["outcomes"].items()
-        if count
-    ]
     text = (
         f"A quorum was had in {shown(record['coverage'])}. Members were on both sides in "
         f"{shown(record['divided'])} of those, and their probabilities deviate by "
         f"{shown(record['disagreement'])}. Without a quorum there is no verdict and no tie."
     )
-    return f"<h2>What became of the judgments</h2><p>{escape(text)}</p>" + table(
-        "Outcomes.", ["outcome", "comparisons", "share"], rows
-    )
+    return outcomes_block(record, text)
 
 
 def _weights(record: Record) -> str:

@@ -15,7 +15,7 @@ from assay.configs import Panel as PanelConfig
 from assay.errors import ConfigError, DataError, TrainingError
 from assay.feedback.client import AsyncClient
 from assay.feedback.costs import Budget
-from assay.feedback.endpoints import usage_of
+from assay.feedback.endpoints import spent_by, usage_of
 from assay.feedback.judges.candidates import Candidate, read_candidates
 from assay.feedback.judges.endpoint import EndpointJudge
 from assay.feedback.judges.judged import JudgedComparison
@@ -240,7 +240,8 @@ def _run(config: PanelConfig, rule: Panel, members: Sequence[_Member]) -> PanelF
     lost: list[dict[str, Any]] = []
     doubted: list[ForPeople] = []
     counts = Counter[str]()
-    with progress_bars(lambda: _spent(members)) as report:
+    clients = [member.client for member in members if member.client is not None]
+    with progress_bars(lambda: spent_by(clients)) as report:
         weights, known = _learnt(config, members, report)
         panel = rule if weights is None else weights.panel(rule.quorum)
         total = count_rows(config.files, config.limit)
@@ -473,11 +474,3 @@ def _queued(config: PanelConfig, wanted: Sequence[ForPeople]) -> str | None:
     if taken.is_repeat:
         return f"in project {project.name!r} since before"
     return f"{taken.comparisons:,} put first in project {project.name!r}"
-
-
-def _spent(members: Sequence[_Member]) -> str:
-    """What all members have cost so far, for the progress bar."""
-    clients = [m.client for m in members if m.client is not None]
-    if not any(client.endpoint.has_prices for client in clients):
-        return ""
-    return f"{sum(client.usage.cost for client in clients):.4f} spent"

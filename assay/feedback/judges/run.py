@@ -14,7 +14,7 @@ from assay.configs import Judging
 from assay.errors import ConfigError, DataError, TrainingError
 from assay.feedback.client import AsyncClient
 from assay.feedback.costs import Budget
-from assay.feedback.endpoints import client_of, close, endpoint_of, usage_of
+from assay.feedback.endpoints import client_of, close, endpoint_of, spent_by, usage_of
 from assay.feedback.estimates import estimate
 from assay.feedback.judges.candidates import read_candidates
 from assay.feedback.judges.endpoint import Asking, EndpointJudge, planned_requests
@@ -315,7 +315,7 @@ def _run(config: JudgeConfig, task: Task, judge: Judge, client: AsyncClient | No
     spare = failed_beside(config.out)
     lost: list[dict[str, Any]] = []
     records: list[JudgedComparison] = []
-    with progress_bars(lambda: _spent(client)) as report:
+    with progress_bars(lambda: spent_by([] if client is None else [client])) as report:
         total = count_rows(config.files, config.limit)
         votes: deque[Mapping[Pair, tuple[float, ...]]] = deque()
 
@@ -453,13 +453,6 @@ def count_rows(files: Sequence[str], limit: int | None) -> int:
 
 def _ignored(_number: int, _error: DataError) -> None:
     """Bad lines are reported when they are read to be judged."""
-
-
-def _spent(client: AsyncClient | None) -> str:
-    """What it has cost so far, for the progress bar."""
-    if client is None or not client.endpoint.has_prices:
-        return ""
-    return f"{client.usage.cost:.4f} spent"
 
 
 def references_of(path: Path | None) -> dict[str, str] | None:
