@@ -265,6 +265,18 @@ def _label(text: str | None) -> int | str | None:
 
 # --- one's own judgments --------------------------------------------------------------------------
 
+_MINE = (
+    t.judgments.c.project_id == bindparam("project"),
+    t.judgments.c.annotator_id == bindparam("annotator"),
+    t.judgments.c.withdrawn.is_(None), t.judgments.c.source == "person",
+)  # fmt: skip
+"""An annotator's standing judgments in a project; for :func:`_whose`."""
+_LATEST_FIRST = (t.judgments.c.submitted.desc(), t.judgments.c.id.desc())
+
+
+def _whose(project_id: str, annotator_id: str) -> dict[str, str]:
+    return {"project": project_id, "annotator": annotator_id}
+
 
 @dataclass(frozen=True, slots=True)
 class Own:
@@ -295,13 +307,10 @@ def own(
         select(j, t.comparisons.c.number, t.prompts.c.messages)
         .join(t.comparisons, t.comparisons.c.id == j.c.comparison_id)
         .join(t.prompts, t.prompts.c.id == t.comparisons.c.prompt_id)
-        .where(
-            j.c.project_id == project_id, j.c.annotator_id == annotator_id,
-            j.c.withdrawn.is_(None), j.c.source == "person",
-        )
-        .order_by(j.c.submitted.desc(), j.c.id.desc())
+        .where(*_MINE)
+        .order_by(*_LATEST_FIRST)
         .limit(limit)
-    )  # fmt: skip
+    )
     if before is not None:
         last = connection.execute(
             select(j.c.submitted, j.c.id).where(j.c.id == before, j.c.annotator_id == annotator_id)
@@ -319,39 +328,24 @@ def own(
             row.id, row.comparison_id, row.number, row.answer, tuple(row.shown), row.rubric_id,
             row.surplus, row.submitted, row.active_ms, _excerpt(row.messages),
         )
-        for row in connection.execute(query)
+        for row in connection.execute(query, _whose(project_id, annotator_id))
     ]  # fmt: skip
 
 
-_LATEST = (
-    select(t.judgments.c.id)
-    .where(
-        t.judgments.c.project_id == bindparam("project"),
-        t.judgments.c.annotator_id == bindparam("annotator"),
-        t.judgments.c.withdrawn.is_(None), t.judgments.c.source == "person",
-    )
-    .order_by(t.judgments.c.submitted.desc(), t.judgments.c.id.desc())
-    .limit(1)
-)  # fmt: skip
+_LATEST = select(t.judgments.c.id).where(*_MINE).order_by(*_LATEST_FIRST).limit(1)
 
 
 def latest(connection: Connection, project_id: str, annotator_id: str) -> str | None:
     """The annotator's last standing judgment in a project: the first of :func:`own`."""
-    return connection.scalar(_LATEST, {"project": project_id, "annotator": annotator_id})
+    return connection.scalar(_LATEST, _whose(project_id, annotator_id))
+
+
+_COUNT = select(func.count()).where(*_MINE)
 
 
 def own_count(connection: Connection, project_id: str, annotator_id: str) -> int:
     """How many comparisons an annotator has judged in a project."""
-    j = t.judgments
-    return int(
-        connection.scalar(
-            select(func.count()).where(
-                j.c.project_id == project_id, j.c.annotator_id == annotator_id,
-                j.c.withdrawn.is_(None), j.c.source == "person",
-            )
-        )
-        or 0
-    )  # fmt: skip
+    return int(connection.scalar(_COUNT, _whose(project_id, annotator_id)) or 0)
 
 
 def project_of(connection: Connection, judgment_id: str, annotator_id: str) -> str | None:
