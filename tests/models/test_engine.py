@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny import random_pack, tiny_reward_model
 
@@ -116,6 +116,9 @@ def test_sliding_window_counts_positions_not_packed_indexes() -> None:
     causal=st.booleans(),
     softcap=st.sampled_from([None, 0.5]),
 )
+@example(shapes=[(20, [9, 5])], window=3, causal=True, softcap=None)
+@example(shapes=[(20, [9, 5])], window=8, causal=True, softcap=0.5)
+@example(shapes=[(20, [9, 5])], window=None, causal=False, softcap=None)
 def test_flex_attention_is_that_of_the_segments(
     shapes: list[tuple[int, list[int]]], window: int | None, causal: bool, softcap: float | None
 ) -> None:
